@@ -1,0 +1,65 @@
+"""Algorithm 1 of the appendix, vectorised: embeddings, probabilities, equation (6), rounding."""
+
+import torch
+from torch import Tensor
+
+
+def class_embeddings(grad_weight: Tensor, grad_bias: Tensor) -> Tensor:
+    """Line 3: e^i = ∇W_i / ∇b_i, one row a class.
+
+    Where ∇b_i is 0, or so small that the quotient overflows, e^i is undefined and its row is 0;
+    line 4 then falls back to softmax(b).
+
+    **Arguments:** `grad_weight` (C, m), `grad_bias` (C,). **Returns:** (C, m).
+    """
+    rows = grad_weight / grad_bias[:, None]
+    return torch.where(torch.isfinite(rows).all(dim=1, keepdim=True), rows, 0.0)
+
+
+def class_probabilities(embeddings: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Line 4: p^i = softmax(W e^i + b).
+
+    **Arguments:** `embeddings` (C, m), `weight` (C, m), `bias` (C,). **Returns:** (C, C), row i = p^i.
+    """
+    logits = embeddings @ weight.T + bias
+    # Two opposite infinities make NaN: that embedding is as undefined as a division by zero.
+    logits = torch.where(torch.isfinite(logits).all(dim=1, keepdim=True), logits, bias)
+    return torch.softmax(logits, dim=1)
+
+
+def solve_counts(probabilities: Tensor, grad_bias: Tensor, batch_size: int) -> Tensor:
+    """Line 7: the least-squares solution of equation (6), of least norm where it is not unique.
+
+    Equation (6) has C + 1 equations: Σ_i n_i = K and Σ_i n_i p^i_j − n_j = K∇b_j for every j. The
+    last C sum to zero on the left, so the least-squares solution centres K∇b and then solves all of
+    them exactly; adding the first, over C, to each of them makes that one square system.
+
+    **Arguments:** `probabilities` (C, C), `grad_bias` (C,), `batch_size` K.
+    **Returns:** (C,), real numbers.
+    """
+    classes = len(grad_bias)
+    identity = torch.eye(classes, dtype=probabilities.dtype, device=probabilities.device)
+    system = probabilities.T - identity
+    right = batch_size * grad_bias
+    square = system + 1 / classes
+    inverse, info = torch.linalg.inv_ex(square)
+    condition = torch.linalg.matrix_norm(square, 1) * torch.linalg.matrix_norm(inverse, 1)
+    # Beyond 1e8 the answer depends on which singular values count as zero (probabilities that
+    # underflow to one-hot rows decouple the classes): only the pseudo-inverse is defined there.
+    if int(info) == 0 and float(condition) < 1e8:
+        centred = right - right.mean() + batch_size / classes
+        counts = inverse @ centred
+        return counts + inverse @ (centred - square @ counts)  # one refinement step
+    bordered = torch.cat([torch.ones_like(system[:1]), system])
+    total = torch.full_like(right[:1], batch_size)
+    return torch.linalg.pinv(bordered) @ torch.cat([total, right])
+
+
+def round_counts(raw_counts: Tensor, batch_size: int) -> Tensor:
+    """The paper's rounding: negative entries to 0, the rest to the nearest, above K to 0.
+
+    **Arguments:** `raw_counts` (C,), `batch_size` K. **Returns:** (C,) int64. The sum may differ
+    from K: no repair enters the published metrics.
+    """
+    counts = raw_counts.clamp(min=0).round()
+    return torch.where(counts > batch_size, 0, counts).to(torch.int64)

@@ -1,0 +1,111 @@
+"""The package against independent computations: what notebooks A and E measure."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from irlg.gradients import last_layer_gradients
+from irlg.observation import Observation
+from irlg.reference import Array, algorithm_1
+from irlg.restoration import restore
+from irlg.sampling import stream
+
+
+def random_layer(
+    rng: np.random.Generator, classes: int, width: int, batch_size: int
+) -> tuple[Tensor, Tensor, nn.Linear]:
+    """A batch at an untrained last layer, in float64.
+
+    **Returns:** embeddings (K, m), absolute values of normal numbers, as after a ReLU; labels (K,),
+    uniform; a layer with PyTorch's initial weights, uniform within ±1/√m.
+    """
+    head = nn.Linear(width, classes, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(torch.as_tensor(rng.uniform(-1, 1, parameter.shape) / np.sqrt(width)))
+    embeddings = torch.as_tensor(np.abs(rng.normal(size=(batch_size, width))))
+    return embeddings, torch.as_tensor(rng.integers(classes, size=batch_size)), head
+
+
+def gradient_errors(sizes: Sequence[int], seed: int, width: int = 16, batch_size: int = 8) -> pd.DataFrame:
+    """The closed form against autograd and against central differences, by C and dtype.
+
+    **Returns:** one row a size, dtype and oracle, with `error`: for autograd the largest difference
+    of any entry over the largest entry; for differences, of the slope along one random direction of
+    unit length over the norm of the gradient.
+    """
+    rows = []
+    for dtype in (torch.float32, torch.float64):
+        for classes in sizes:
+            embeddings, labels, head = random_layer(stream(seed, "A", classes), classes, width, batch_size)
+            embeddings, head = embeddings.to(dtype), head.to(dtype)
+            closed = _flat(last_layer_gradients(embeddings, labels, head.weight.detach(), head.bias.detach()))
+            loss = nn.functional.cross_entropy(head(embeddings), labels)
+            autograd = _flat(torch.autograd.grad(loss, [head.weight, head.bias]))
+            largest = autograd.abs().max()
+            slope = _slope(embeddings, labels, head, closed, stream(seed, "A direction", classes))
+            name = str(dtype).removeprefix("torch.")
+            errors = {"autograd": (closed - autograd).abs().max() / largest, "central differences": slope}
+            rows += [{"C": classes, "dtype": name, "oracle": o, "error": float(e)} for o, e in errors.items()]
+    return pd.DataFrame(rows)
+
+
+def _slope(embeddings: Tensor, labels: Tensor, head: nn.Linear, gradient: Tensor, rng: np.random.Generator) -> Tensor:
+    direction = torch.as_tensor(rng.normal(size=gradient.shape)).to(gradient.dtype)
+    direction /= direction.norm()
+    start = torch.nn.utils.parameters_to_vector(head.parameters()).detach()
+    step = torch.finfo(gradient.dtype).eps ** (1 / 3)  # balances truncation against rounding
+
+    def loss(vector: Tensor) -> Tensor:
+        weight, bias = vector[: head.weight.numel()].view_as(head.weight), vector[head.weight.numel() :]
+        return nn.functional.cross_entropy(embeddings @ weight.T + bias, labels)
+
+    slope = (loss(start + step * direction) - loss(start - step * direction)) / (2 * step)
+    return (slope - gradient @ direction).abs() / gradient.norm()
+
+
+def solver_differences(problems: int, seed: int) -> pd.DataFrame:
+    """The vectorised solver against the literal loop on random problems, before rounding.
+
+    **Returns:** one row a problem: C, m, K and `difference`, the largest over the C counts.
+    """
+    rows = []
+    for problem in range(problems):
+        rng = stream(seed, "E problems", problem)
+        classes, width, size = (int(rng.integers(low, high)) for low, high in ((2, 41), (1, 65), (1, 201)))
+        observation = Observation.from_embeddings(*random_layer(rng, classes, width, size))
+        _, literal = algorithm_1(*arrays(observation), size)
+        difference = np.abs(restore(observation, "irlg").raw_counts.numpy() - literal).max()
+        rows.append({"C": classes, "m": width, "K": size, "difference": float(difference)})
+    return pd.DataFrame(rows)
+
+
+def solver_seconds(classes: int, width: int, batch_size: int, seed: int, device: str) -> dict[str, float]:
+    """Seconds of one restoration, ours (the better of three) and the literal loop's, same problem."""
+    embeddings, labels, head = random_layer(stream(seed, "E speed"), classes, width, batch_size)
+    observation = Observation.from_embeddings(embeddings.to(device), labels.to(device), head.to(device))
+    ours = []
+    for _ in range(3):
+        start = time.perf_counter()
+        restored = restore(observation, "irlg").raw_counts.cpu().numpy()  # waits for the device
+        ours.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    _, literal = algorithm_1(*arrays(observation), batch_size)
+    seconds = time.perf_counter() - start
+    difference = float(np.abs(restored - literal).max())
+    return {"irlg": min(ours), "literal": seconds, "difference": difference}
+
+
+def arrays(observation: Observation) -> tuple[Array, Array, Array, Array]:
+    """∇W, ∇b, W and b of an observation as float64 arrays, for `reference.algorithm_1`."""
+    names = ("grad_weight", "grad_bias", "weight", "bias")
+    grad_weight, grad_bias, weight, bias = (getattr(observation, n).double().cpu().numpy() for n in names)
+    return grad_weight, grad_bias, weight, bias
+
+
+def _flat(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.cat([gradient.detach().flatten() for gradient in gradients])

@@ -1,0 +1,46 @@
+"""Scores of restored counts against true counts, as the paper's main text defines them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def le_acc(restored: Any, true: Any) -> float:
+    """Label existence accuracy: the share of the C classes whose presence or absence is right.
+
+    **Arguments:** `restored`, `true`: counts (C,), tensors or arrays. Classes that are rightly
+    called absent count, so few present classes flatter the score.
+    """
+    restored, true = _counts(restored, true)
+    return float(np.mean((restored > 0) == (true > 0)))
+
+
+def ln_acc(restored: Any, true: Any) -> float:
+    """Label number accuracy: the share of the C classes whose count is exactly right.
+
+    **Arguments:** as for `le_acc`, whose remark on absent classes holds here too.
+    """
+    restored, true = _counts(restored, true)
+    return float(np.mean(restored == true))
+
+
+def i_rec(restored: Any, true: Any) -> float:
+    """Instance recall: Σ_j min(n̂_j, n_j) / K, with K = Σ_j n_j.
+
+    **Arguments:** as for `le_acc`.
+    """
+    restored, true = _counts(restored, true)
+    return float(np.minimum(restored, true).sum() / true.sum())
+
+
+def _counts(restored: Any, true: Any) -> tuple[np.ndarray, np.ndarray]:
+    arrays = []
+    for name, value in (("restored", restored), ("true", true)):
+        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        if array.ndim != 1 or array.dtype.kind not in "iu" or (array < 0).any():
+            raise ValueError(f"{name}: expected non-negative whole counts of shape (C,), got {array!r}")
+        arrays.append(array)
+    if arrays[0].shape != arrays[1].shape or arrays[1].sum() == 0:
+        raise ValueError(f"true: expected at least one instance in shape {arrays[0].shape}, got {arrays[1]!r}")
+    return arrays[0], arrays[1]

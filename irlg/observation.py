@@ -1,0 +1,181 @@
+"""What the server sees of a client's batch: the last layer, its gradients and the batch size."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from irlg.gradients import last_layer_gradients
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """The last layer's gradients of mean cross-entropy over one batch.
+
+    **Arguments:** `grad_weight` (C, m), `grad_bias` (C,), `weight` (C, m), `bias` (C,): torch
+    tensors (on one device) or NumPy arrays of any float dtype; `batch_size`: K ≥ 1, whole.
+
+    **Raises:** `ValueError` naming the argument that does not fit, what was expected and what came.
+    The gradients are checked too: those of mean cross-entropy satisfy Σ_j ∇b_j = 0 and
+    Σ_j |∇b_j| ≤ 2 within the rounding of their dtype.
+    """
+
+    grad_weight: Tensor
+    grad_bias: Tensor
+    weight: Tensor
+    bias: Tensor
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        fields = {"grad_weight": 2, "grad_bias": 1, "weight": 2, "bias": 1}
+        for name, dimensions in fields.items():
+            object.__setattr__(self, name, _as_tensor(name, getattr(self, name), dimensions))
+        object.__setattr__(self, "batch_size", _as_batch_size(self.batch_size))
+
+        classes, width = self.weight.shape
+        if classes < 2 or width < 1:
+            raise ValueError(f"weight: expected at least 2 classes and 1 column, got {(classes, width)}")
+        expected = {"grad_weight": (classes, width), "grad_bias": (classes,), "bias": (classes,)}
+        for name, shape in expected.items():
+            tensor = getattr(self, name)
+            if tensor.shape != shape:
+                raise ValueError(f"{name}: expected shape {shape} to fit weight, got {tuple(tensor.shape)}")
+            if tensor.device != self.weight.device:
+                raise ValueError(f"{name}: expected device {self.weight.device}, where weight is, got {tensor.device}")
+        _check_cross_entropy(self.grad_bias)
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.weight.shape[0]
+
+    @classmethod
+    def from_embeddings(cls, embeddings: Tensor, labels: Tensor, head: nn.Linear) -> "Observation":
+        """The observation of a batch whose inputs to `head` are known, by the closed form.
+
+        **Arguments:** `embeddings` (K, m), `labels` (K,) class indices, `head` with m inputs and
+        C outputs.
+        """
+        weight, bias = head.weight.detach(), head.bias.detach()
+        gradients = last_layer_gradients(embeddings, labels, weight, bias)
+        return cls(*gradients, weight, bias, batch_size=len(embeddings))
+
+    @classmethod
+    def from_batch(
+        cls, model: nn.Module, images: Tensor, labels: Tensor, head: str | nn.Linear | None = None
+    ) -> "Observation":
+        """One client's step: the last layer's gradients of `model` over a batch, by autograd.
+
+        The network mode is the caller's. Parameters, `.grad` fields and buffers (BatchNorm's running
+        statistics, say) are left as they were.
+
+        **Arguments:** `images` (K, ...), whatever `model` takes; `labels` (K,) class indices;
+        `head`: the last layer or its dotted name, by default the last `nn.Linear` of `model`.
+
+        **Raises:** `ValueError` for a model without a linear layer, a head without bias, a head
+        whose output is not the model's (up to log-softmax), and labels that do not fit.
+        """
+        name, layer = _find_head(model, head)
+        state: dict[str, Tensor] = {k: p.detach() for k, p in model.named_parameters()}
+        # Clones: a train-mode forward writes its running statistics into these.
+        state |= {k: b.detach().clone() for k, b in model.named_buffers()}
+        weight = layer.weight.detach().requires_grad_()
+        bias = layer.bias.detach().requires_grad_()
+        state |= {f"{name}.weight".lstrip("."): weight, f"{name}.bias".lstrip("."): bias}
+
+        seen: list[Tensor] = []
+        hook = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                logits = torch.func.functional_call(model, state, (images,))
+                _check_logits(name, seen, logits, layer.out_features, len(images))
+                labels = _check_labels(labels, logits)
+                loss = nn.functional.cross_entropy(logits, labels)
+                gradients = torch.autograd.grad(loss, [weight, bias])
+        finally:
+            hook.remove()
+        return cls(gradients[0], gradients[1], weight.detach(), bias.detach(), len(images))
+
+
+def _as_tensor(name: str, value: Any, dimensions: int) -> Tensor:
+    if isinstance(value, Tensor):
+        tensor = value.detach()
+    elif isinstance(value, np.ndarray):
+        if value.dtype.kind != "f" or value.dtype.itemsize > 8:
+            raise ValueError(f"{name}: expected a float dtype of at most 64 bits, got {value.dtype}")
+        tensor = torch.tensor(np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")))
+    else:
+        raise ValueError(f"{name}: expected a torch tensor or a NumPy array, got {type(value).__name__}")
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name}: expected a float dtype, got {tensor.dtype}")
+    if tensor.dim() != dimensions:
+        raise ValueError(f"{name}: expected {dimensions} dimension(s), got shape {tuple(tensor.shape)}")
+    if not bool(torch.isfinite(tensor).all()):
+        count = int((~torch.isfinite(tensor)).sum())
+        raise ValueError(f"{name}: expected finite numbers, got {count} NaN or infinite entries")
+    return tensor
+
+
+def _as_batch_size(value: Any) -> int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, bool) or not number.is_integer() or number < 1:
+        raise ValueError(f"batch_size: expected a whole number of at least 1, got {value!r}")
+    return int(number)
+
+
+def _check_cross_entropy(grad_bias: Tensor) -> None:
+    # The entries are averages of probabilities minus one-hot labels, so their rounding is relative
+    # to 1 whatever their size: softmax rounds at 1, and half-precision storage below it.
+    tolerance = 16 * torch.finfo(grad_bias.dtype).eps
+    total = float(grad_bias.double().sum())
+    size = float(grad_bias.double().abs().sum())
+    if abs(total) > tolerance or size > 2 + tolerance:
+        raise ValueError(
+            "grad_bias: expected the gradient of mean cross-entropy (entries that sum to 0, absolute"
+            f" values that sum to at most 2), got sums {total:.3g} and {size:.3g}"
+        )
+
+
+def _find_head(model: nn.Module, head: str | nn.Linear | None) -> tuple[str, nn.Linear]:
+    linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    if not linear:
+        raise ValueError("model: expected at least one nn.Linear layer, got none")
+    if head is None:
+        name = list(linear)[-1]
+    elif isinstance(head, str):
+        name = head
+    else:
+        name = next((n for n, m in linear.items() if m is head), repr(head))
+    if name not in linear:
+        raise ValueError(f"head: expected one of the nn.Linear layers {list(linear)}, got {name!r}")
+    if linear[name].bias is None:
+        raise ValueError(f"head: expected a layer with a bias, got {name!r} without one")
+    return name, linear[name]
+
+
+def _check_logits(name: str, seen: list[Tensor], logits: Any, classes: int, size: int) -> None:
+    fits = isinstance(logits, Tensor) and logits.shape == (size, classes) and len(seen) == 1
+    if fits:
+        log_p, expected = torch.log_softmax(logits.detach(), 1), torch.log_softmax(seen[0].detach(), 1)
+        fits = log_p.shape == expected.shape and torch.allclose(log_p, expected, rtol=1e-3, atol=1e-3)
+    if not fits:
+        raise ValueError(
+            f"head: expected the layer whose output, of shape {(size, classes)}, is the model's"
+            f" output, got {name!r}, which is not"
+        )
+
+
+def _check_labels(labels: Any, logits: Tensor) -> Tensor:
+    size, classes = logits.shape
+    if not isinstance(labels, Tensor):
+        labels = torch.as_tensor(labels)
+    if labels.shape != (size,) or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(f"labels: expected {size} class indices, got {labels.dtype} of shape {tuple(labels.shape)}")
+    if size == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise ValueError(f"labels: expected indices from 0 to {classes - 1}, at least one")
+    return labels.to(device=logits.device, dtype=torch.long)

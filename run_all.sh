@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Regenerates the appendix: prepares an environment, then lets Snakemake run the notebooks.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+usage() {
+  cat <<'USAGE'
+usage: ./run_all.sh [options]     run the notebooks, rebuild figures/, print the claims table
+       ./run_all.sh test          lint, types and tests
+
+  --profile smoke|quick|paper    how much to run (quick: minutes on two cores; paper: all trials)
+  --data DIR                     where the datasets lie or go (IRLG_DATA, else data/)
+  --device auto|cpu|cuda         auto takes a GPU where there is one
+  --policy auto|real|stand-in    auto lets a stand-in replace data that are missing; real refuses
+  --jobs N                       notebooks at a time, sharing the cores (1)
+  --only LETTERS                 these notebooks and the index: --only CF
+  --force                        run again what is up to date
+  --help                         this text
+USAGE
+}
+
+fail() { printf 'run_all.sh: %s\n' "$*" >&2; exit 2; }
+
+choice() { # name value words...
+  local name=$1 value=$2 word; shift 2
+  for word in "$@"; do [[ $value == "$word" ]] && return; done
+  fail "$name: expected one of $*, got '$value'"
+}
+
+action=run profile=quick data=${IRLG_DATA:-data} device=auto policy=auto jobs=1 only= force=()
+while (($#)); do
+  case $1 in
+    test) action=test ;;
+    --help | -h) usage; exit ;;
+    --force) force=(--forceall) ;;
+    --profile | --data | --device | --policy | --jobs | --only)
+      (($# > 1)) || fail "$1 needs a value; see --help"
+      declare "${1#--}=$2"; shift ;;
+    *) fail "unknown option '$1'; see --help" ;;
+  esac
+  shift
+done
+choice --profile "$profile" smoke quick paper
+choice --device "$device" auto cpu cuda
+choice --policy "$policy" auto real stand-in
+[[ $jobs =~ ^[1-9][0-9]*$ ]] || fail "--jobs: expected a whole number of at least 1, got '$jobs'"
+[[ $only =~ ^[A-Z]*$ ]] || fail "--only: expected capital letters such as CF, got '$only'"
+
+# The environment: the active one if it has this checkout's irlg and what runs it, else .venv.
+complete() {
+  "$1" - "$PWD" <<'PYTHON' 2>/dev/null
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+sys.path = [entry for entry in sys.path if entry]  # not the current folder, where irlg always is
+spec = find_spec("irlg")
+ours = spec is not None and Path(spec.origin).parents[1] == Path(sys.argv[1]).resolve()
+sys.exit(not (ours and all(map(find_spec, ("torch", "papermill", "snakemake")))))
+PYTHON
+}
+
+install() {
+  local base
+  for base in python3.11 python3 python; do
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
+    base=
+  done
+  [[ $base ]] || fail "Python 3.11 or newer is needed, and none was found"
+  echo "Preparing .venv: about 6 GB and some minutes, once"
+  rm -f .venv/complete
+  "$base" -m venv .venv
+  .venv/bin/python -m pip install -r requirements.lock >.venv/install.log 2>&1 &
+  local pip=$! seconds=0
+  while kill -0 "$pip" 2>/dev/null; do
+    sleep 1
+    ((++seconds % 20)) || echo "  installing, $seconds s, $(du -sm .venv | cut -f1) MB"
+  done
+  wait "$pip" && .venv/bin/python -m pip install --no-deps --editable . >>.venv/install.log 2>&1 ||
+    { tail -n 5 .venv/install.log >&2; fail "the installation failed; .venv/install.log has all of it"; }
+  cat requirements.lock pyproject.toml >.venv/complete
+}
+
+if [[ ${VIRTUAL_ENV:-${CONDA_PREFIX:-}} ]] && complete python; then
+  python=$(command -v python)
+else
+  cat requirements.lock pyproject.toml | cmp -s - .venv/complete && complete .venv/bin/python || install
+  python=$PWD/.venv/bin/python
+fi
+export PYTHONDONTWRITEBYTECODE=1
+
+if [[ $action == test ]]; then
+  "$python" -m ruff check .
+  "$python" -m ruff format --check .
+  "$python" -m mypy
+  exec "$python" -m pytest
+fi
+
+# A killed run leaves Snakemake's lock behind; a running one is still there to be asked.
+mkdir -p .snakemake
+if [[ -f .snakemake/pid ]] && kill -0 "$(<.snakemake/pid)" 2>/dev/null; then
+  fail "another run is going on here (process $(<.snakemake/pid))"
+fi
+echo $$ >.snakemake/pid
+trap 'rm -f .snakemake/pid' EXIT
+rm -rf .snakemake/locks
+
+cores=$("$python" -c 'import os; print(os.cpu_count())')
+status=0
+"$python" -m snakemake --cores "$((cores > jobs ? cores : jobs))" --quiet all --keep-going --rerun-incomplete "${force[@]}" \
+  --config profile="$profile" device="$device" policy="$policy" data="$data" only="$only" jobs="$jobs" || status=1
+echo
+"$python" -m irlg summary --profile "$profile" || status=1
+exit "$status"
