@@ -19,7 +19,7 @@ class Observation:
 
     **Raises:** `ValueError` naming the argument that does not fit, what was expected and what came.
     The gradients are checked too: those of mean cross-entropy satisfy Σ_j ∇b_j = 0 and
-    Σ_j |∇b_j| ≤ 2 within the rounding of their dtype.
+    Σ_j |∇b_j| ≤ 2, within the rounding of the coarsest dtype that holds them.
     """
 
     grad_weight: Tensor
@@ -131,7 +131,7 @@ def _as_batch_size(value: Any) -> int:
 def _check_cross_entropy(grad_bias: Tensor) -> None:
     # The entries are averages of probabilities minus one-hot labels, so their rounding is relative
     # to 1 whatever their size: softmax rounds at 1, and half-precision storage below it.
-    tolerance = 16 * torch.finfo(grad_bias.dtype).eps
+    tolerance = 16 * torch.finfo(_precision(grad_bias)).eps
     total = float(grad_bias.double().sum())
     size = float(grad_bias.double().abs().sum())
     if abs(total) > tolerance or size > 2 + tolerance:
@@ -139,6 +139,12 @@ def _check_cross_entropy(grad_bias: Tensor) -> None:
             "grad_bias: expected the gradient of mean cross-entropy (entries that sum to 0, absolute"
             f" values that sum to at most 2), got sums {total:.3g} and {size:.3g}"
         )
+
+
+def _precision(tensor: Tensor) -> torch.dtype:
+    """The coarsest dtype that holds these values: what they were computed in, if cast up since."""
+    coarse = (torch.bfloat16, torch.float16, torch.float32)
+    return next((d for d in coarse if torch.equal(tensor.to(d).to(tensor.dtype), tensor)), tensor.dtype)
 
 
 def _find_head(model: nn.Module, head: str | nn.Linear | None) -> tuple[str, nn.Linear]:

@@ -14,7 +14,8 @@ def stream(seed: int, *keys: str | int) -> np.random.Generator:
     Adding a row or a trial, which have keys of their own, changes no other row's batches.
     """
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in keys]
-    return np.random.default_rng([seed, *words])
+    # Their number too, because a seed sequence takes no notice of zeros at its end.
+    return np.random.default_rng([seed, len(words), *words])
 
 
 def uniform_batch(rng: np.random.Generator, labels: Indices, batch_size: int) -> Indices:

@@ -1,0 +1,22 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Nothing in the suite fails on time.
+settings.register_profile("irlg", deadline=None, max_examples=50)
+settings.load_profile("irlg")
+
+
+@pytest.fixture(autouse=True)
+def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRLG_DOWNLOAD", "0")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the datasets, whether or not anything is in it."""
+    return Path(os.environ.get("IRLG_DATA", ROOT / "data")).resolve()
