@@ -1,0 +1,90 @@
+import ast
+import json
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from tests.conftest import ROOT
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = (ROOT / "requirements.lock").read_text()
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def code_cells(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_lock_meets_every_requirement_of_pyproject():
+    locked = [Requirement(line) for line in LOCK.splitlines() if re.match(r"[a-z0-9]", line)]
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    wanted = [*PYPROJECT["project"]["dependencies"], *(name for extra in extras.values() for name in extra)]
+    for requirement in map(Requirement, wanted):
+        versions = [str(lock.specifier)[2:] for lock in locked if lock.name == requirement.name]
+        assert versions, requirement
+        assert all(requirement.specifier.contains(Version(version)) for version in versions), requirement
+
+
+def test_the_lock_says_how_it_was_made():
+    command = LOCK.splitlines()[1]
+    assert "uv pip compile --universal --python-version 3.11" in command and "pyproject.toml" in command
+    assert "//" not in LOCK
+
+
+def test_environment_yml_is_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = environment["dependencies"]
+    assert environment["name"] == PYPROJECT["project"]["name"]
+    assert PYPROJECT["project"]["requires-python"] == ">=" + python.removeprefix("python=")
+    assert (pip, packages) == ("pip", {"pip": ["-r requirements.lock", "-e ."]})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_have_the_shape_that_was_agreed(path):
+    cells = code_cells(path)
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    first, parameters, check, *_, last = ["".join(cell["source"]) for cell in cells]
+    assert f'run = Run("{path.stem}", ' in first
+    assert cells[1]["metadata"] == {"tags": ["parameters"]}
+    assert "run.finish(" in last
+    assert len(cells) <= 14
+    # Every parameter has a type, a default and a comment, and the check knows exactly these.
+    lines = parameters.splitlines()
+    assert all(re.fullmatch(r'\w+: (int|str) = ("[^"]*"|\d+)  # .{10,}', line) for line in lines), lines
+    call = next(node for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Call) and _is_check(node))
+    checked = {ast.literal_eval(name) for name in call.args[1:]} | {keyword.arg for keyword in call.keywords}
+    assert checked | {"out_dir"} == {line.split(":")[0] for line in lines}
+
+
+def _is_check(node):
+    return isinstance(node.func, ast.Attribute) and node.func.attr == "check"
+
+
+def test_profiles_name_parameters_that_exist():
+    profiles = yaml.safe_load((ROOT / "notebooks" / "profiles.yaml").read_text())
+    assert list(profiles) == ["smoke", "quick", "paper"]
+    declared = {path.stem: "".join(code_cells(path)[1]["source"]) for path in NOTEBOOKS}
+    for chosen in profiles.values():
+        for name, parameters in chosen.items():
+            assert all(f"{parameter}: int = " in declared[name] for parameter in parameters)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks/executed/paper").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_executed_notebooks_are_whole_and_clean(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"(?<![\w.~])/(?:tmp|home|root|work)/", text)
+    for cell in code_cells(path):
+        assert cell["execution_count"]
+        kinds = {output["output_type"] for output in cell["outputs"]}
+        assert "error" not in kinds
+        assert not any(output.get("name") == "stderr" for output in cell["outputs"])
+
+
+def test_modules_are_small():
+    sizes = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "irlg").glob("*.py")}
+    assert max(sizes.values()) <= 260, sizes

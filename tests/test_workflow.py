@@ -1,0 +1,243 @@
+"""The workflow as users run it: `./run_all.sh` and papermill, in a copy of the checkout."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+NAMES = ("A_gradient_formula", "B_architectures", "C_batchnorm_dropout", "E_algorithm", "F_data_distributions", "index")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what git tracks or would track, as a clone would have it."""
+    copy = tmp_path_factory.mktemp("copy") / "irlg"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "data", "executed", "figures", "*.egg-info"))
+    return copy
+
+
+def environment(checkout):
+    """An activated environment in which `irlg` is that copy's."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # Over the network only where a person asks; and the interpreter's own warnings switch stays out.
+    more = {"PATH": path, "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": str(checkout), "IRLG_DOWNLOAD": "0"}
+    return {**os.environ, **more}
+
+
+def run_all(checkout, *options):
+    command = ["./run_all.sh", "--profile", "smoke", *options]
+    return subprocess.run(command, cwd=checkout, env=environment(checkout), capture_output=True, text=True)
+
+
+def papermill(checkout, folder, *options):
+    notebook = checkout / "notebooks" / "F_data_distributions.ipynb"
+    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "--no-progress-bar", *options]
+    return subprocess.run(command, cwd=folder, env=environment(checkout), capture_output=True, text=True)
+
+
+def break_cell(checkout, name, source):
+    """Put a line at the head of a notebook's fourth code cell; returns how to mend it."""
+    path = checkout / "notebooks" / f"{name}.ipynb"
+    whole = path.read_text(encoding="utf-8")
+    notebook = json.loads(whole)
+    [cell for cell in notebook["cells"] if cell["cell_type"] == "code"][3]["source"].insert(0, source + "\n")
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    return lambda: path.write_text(whole, encoding="utf-8")
+
+
+def started(result):
+    return re.findall(r"^[\d:]+ (\w+): started", result.stdout, flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def smoke(checkout, data):
+    result = run_all(checkout, "--data", str(data))
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+def test_every_notebook_executes_and_leaves_a_record(checkout, smoke):
+    assert sorted(started(smoke)) == sorted(NAMES)
+    for name in NAMES:
+        record = json.loads((checkout / "figures" / "smoke" / f"{name}.json").read_text(encoding="utf-8"))
+        assert record["notebook"] == name and record["seconds"] > 0 and record["device"]
+        assert all((checkout / "figures" / "smoke" / file).is_file() for file in record["files"])
+        text = (checkout / "notebooks" / "executed" / "smoke" / f"{name}.ipynb").read_text(encoding="utf-8")
+        outputs = [o for c in json.loads(text)["cells"] if c["cell_type"] == "code" for o in c["outputs"]]
+        assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+        assert str(checkout) not in text and sys.prefix not in text
+        claim = next(o for o in outputs if "data" in o)["data"]["text/markdown"]
+        assert "".join(claim).startswith("# ") and "Running" not in "".join(claim)
+
+
+def test_the_terminal_ends_with_the_claims_table(smoke):
+    heading = ["claim", "paper", "ours", "N", "interval", "data", "verdict", "seconds"]
+    assert [
+        cell.strip() for cell in re.search(r"^\| claim.*$", smoke.stdout, re.MULTILINE)[0].split("|")[1:-1]
+    ] == heading
+    assert len(re.findall(r"^\| Table 4, .* NoC=", smoke.stdout, re.MULTILINE)) == 8
+    assert len(re.findall(r"^\| Table 3, ", smoke.stdout, re.MULTILINE)) == 8
+
+
+def test_a_second_call_finds_everything_up_to_date(checkout, smoke, data):
+    again = run_all(checkout, "--data", str(data))
+    assert again.returncode == 0 and started(again) == []
+    assert "| Table 4, " in again.stdout
+
+
+def test_same_seed_same_bytes(checkout, smoke, data):
+    folder = checkout / "figures" / "smoke"
+    names = ("F_trials.csv", "table_4.md", "F_unique_failure.png")
+    before = [(folder / name).read_bytes() for name in names]
+    again = run_all(checkout, "--data", str(data), "--only", "F", "--force")
+    assert sorted(started(again)) == ["F_data_distributions", "index"]
+    assert [(folder / name).read_bytes() for name in names] == before
+
+
+def test_a_failing_cell_stops_one_notebook_and_no_other(checkout, smoke, data):
+    mend = break_cell(checkout, "B_architectures", "raise ValueError('first line\\nsecond line')")
+    (checkout / "figures/smoke/A_gradient_formula.json").unlink()
+    failed = run_all(checkout, "--data", str(data))
+    assert failed.returncode != 0
+    assert sorted(started(failed)) == ["A_gradient_formula", "B_architectures"]
+    assert "B_architectures FAILED: ValueError: first line\n" in failed.stdout
+    executed = checkout / "notebooks" / "executed" / "smoke"
+    partial = json.loads((executed / "B_architectures.partial.ipynb").read_text(encoding="utf-8"))
+    assert "ValueError" in json.dumps(partial) and not (executed / "B_architectures.ipynb").exists()
+    assert not (checkout / "figures/smoke/B_architectures.json").exists()
+    assert (checkout / "figures/smoke/A_gradient_formula.json").exists()
+    mend()
+    mended = run_all(checkout, "--data", str(data))
+    assert mended.returncode == 0 and sorted(started(mended)) == ["B_architectures", "index"]
+    assert not list(executed.glob("*.partial.ipynb")) and not list(executed.glob("*.error"))
+
+
+def test_a_killed_kernel_is_reported_and_a_rerun_completes(checkout, smoke, data):
+    mend = break_cell(checkout, "B_architectures", "import os; os.kill(os.getpid(), 9)")
+    killed = run_all(checkout, "--data", str(data), "--only", "B")
+    assert killed.returncode != 0
+    assert "B_architectures FAILED: DeadKernelError" in killed.stdout
+    assert not (checkout / "figures/smoke/B_architectures.json").exists()
+    mend()
+    assert run_all(checkout, "--data", str(data), "--only", "B").returncode == 0
+    assert (checkout / "figures/smoke/B_architectures.json").exists()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(checkout, smoke, data):
+    for name in ("A_gradient_formula", "B_architectures"):
+        (checkout / "figures" / "smoke" / f"{name}.json").unlink()
+    command = ["./run_all.sh", "--profile", "smoke", "--only", "AB", "--data", str(data)]
+    run = subprocess.Popen(
+        command, cwd=checkout, env=environment(checkout), stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    lines = []
+    while sum("started" in line for line in lines) < 2:  # one is done, the other has begun
+        lines.append(run.stdout.readline())
+        assert lines[-1], lines
+    os.killpg(run.pid, signal.SIGKILL)
+    run.stdout.close()
+    run.wait()
+    rest = run_all(checkout, "--only", "AB", "--data", str(data))
+    assert rest.returncode == 0, rest.stdout + rest.stderr
+    begun = started(subprocess.CompletedProcess(command, 0, "".join(lines)))
+    assert started(rest) == [begun[1], "index"]
+
+
+def test_two_runs_at_once_are_refused(checkout, smoke):
+    sleeper = subprocess.Popen(["sleep", "60"])
+    pid = checkout / ".snakemake" / "pid"
+    pid.write_text(str(sleeper.pid))
+    try:
+        refused = run_all(checkout)
+        assert refused.returncode == 2 and f"another run is going on here (process {sleeper.pid})" in refused.stderr
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        pid.unlink()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-p", "trails", "5"), "unknown parameter 'trails' (= 5); this notebook takes trials, initialisations"),
+        (("-p", "trials", "0"), "parameter trials: expected a whole number from 1 to 1000, got 0"),
+        (("-p", "trials", "five"), "parameter trials: expected a whole number from 1 to 1000, got 'five'"),
+        (("-p", "device", "gpu"), "parameter device: expected one of 'auto', 'cpu', 'cuda', got 'gpu'"),
+        (("-p", "data_policy", "real"), "cifar100: not in "),
+    ],
+)
+def test_bad_parameters_stop_the_notebook_with_a_sentence(checkout, tmp_path, options, message):
+    result = papermill(checkout, tmp_path, "-p", "data_dir", str(tmp_path / "nothing"), *options)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert not list(tmp_path.glob("irlg-results/*.json"))
+
+
+def test_papermill_by_hand_from_any_folder(checkout, tmp_path):
+    options = (
+        "-p",
+        "trials",
+        "2",
+        "-p",
+        "initialisations",
+        "1",
+        "-p",
+        "device",
+        "cpu",
+        "-p",
+        "data_policy",
+        "stand-in",
+    )
+    assert papermill(checkout, tmp_path, *options).returncode == 0
+    record = json.loads((tmp_path / "irlg-results" / "F_data_distributions.json").read_text(encoding="utf-8"))
+    assert record["parameters"]["trials"] == 2 and record["data"] == ["synthetic stand-in for CIFAR-100"]
+    assert {claim["verdict"] for claim in record["claims"]} == {"stand-in"}
+
+
+def test_help_notebook_explains_every_parameter(checkout):
+    command = [sys.executable, "-m", "papermill", "--help-notebook", "notebooks/F_data_distributions.ipynb"]
+    text = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True).stdout
+    for line in ("trials: int (default 50)", 'device: str (default "auto")', "auto, cpu or cuda"):
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--profile", "slow"), "--profile: expected one of smoke quick paper, got 'slow'"),
+        (("--jobs", "0"), "--jobs: expected a whole number of at least 1, got '0'"),
+        (("--only", "x"), "--only: expected capital letters such as CF, got 'x'"),
+        (("--frobnicate",), "unknown option '--frobnicate'"),
+        (("--data",), "--data needs a value"),
+        (("--only", "Z"), "--only Z: no notebook Z; there are A B C E F"),
+    ],
+)
+def test_run_all_refuses_what_it_does_not_know(checkout, options, message):
+    result = run_all(checkout, *options)
+    assert result.returncode != 0 and message in result.stderr
+
+
+def test_run_all_help():
+    text = subprocess.run([str(ROOT / "run_all.sh"), "--help"], capture_output=True, text=True, check=True).stdout
+    for option in ("--profile", "--data", "--device", "--jobs", "--only", "--force", "--policy", "test"):
+        assert option in text
+
+
+def test_a_profile_with_an_unknown_parameter_is_refused(checkout, data):
+    profiles = checkout / "notebooks" / "profiles.yaml"
+    whole = profiles.read_text()
+    profiles.write_text(whole.replace("largest: 32", "largets: 32"))
+    try:
+        result = run_all(checkout, "--only", "A", "--data", str(data))
+    finally:
+        profiles.write_text(whole)
+    assert "profiles.yaml, smoke: unknown parameter ['largets']" in result.stdout
+    assert result.returncode != 0
