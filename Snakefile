@@ -22,11 +22,13 @@ executed = f"notebooks/executed/{profile}/{{name}}.ipynb"
 options = f"--profile {profile} --policy {policy} --data '{data}'"
 
 
-def listing(folder):
-    """What lies in the data folder: when it changes, the data are looked at again."""
-    places = ("MNIST/raw", "cifar-100-python", "imagenet-compatible/val", "imagenet/train", "train")
-    entries = [path for place in places for path in sorted(Path(folder, place).glob("*"))]
-    return [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in entries]
+# The data are looked at again when files have come since. Their ctime tells, which unpacking and downloading
+# cannot set back; a parameter of the rule would change with the rule's own download.
+found = Path(f"figures/{profile}/data.json")
+places = ("MNIST/raw", "cifar-100-python", "imagenet-compatible/val", "imagenet/train", "train")
+files = [path for place in places for path in (Path(data, place), *Path(data, place).glob("*")) if path.exists()]
+if found.exists() and any(path.stat().st_ctime > found.stat().st_mtime for path in files):
+    found.unlink()
 
 
 wildcard_constraints:
@@ -42,7 +44,6 @@ rule data:
     output:
         f"figures/{profile}/data.json",
     params:
-        listing=listing(data),
         options=options,
     shell:
         "{sys.executable} -m irlg data {options}"

@@ -27,12 +27,12 @@ choice() { # name value words...
   fail "$name: expected one of $*, got '$value'"
 }
 
-action=run profile=quick data=${IRLG_DATA:-data} device=auto policy=auto jobs=1 only= force=()
+action=run profile=quick data=${IRLG_DATA:-data} device=auto policy=auto jobs=1 only= force=
 while (($#)); do
   case $1 in
     test) action=test ;;
     --help | -h) usage; exit ;;
-    --force) force=(--forceall) ;;
+    --force) force=yes ;;
     --profile | --data | --device | --policy | --jobs | --only)
       (($# > 1)) || fail "$1 needs a value; see --help"
       declare "${1#--}=$2"; shift ;;
@@ -106,7 +106,7 @@ rm -rf .snakemake/locks
 
 cores=$("$python" -c 'import os; print(os.cpu_count())')
 status=0
-"$python" -m snakemake --cores "$((cores > jobs ? cores : jobs))" --quiet all --keep-going --rerun-incomplete "${force[@]}" \
+"$python" -m snakemake --cores "$((cores > jobs ? cores : jobs))" --quiet all --keep-going --rerun-incomplete ${force:+--forceall} \
   --config profile="$profile" device="$device" policy="$policy" data="$data" only="$only" jobs="$jobs" || status=1
 echo
 "$python" -m irlg summary --profile "$profile" || status=1

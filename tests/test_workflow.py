@@ -102,6 +102,20 @@ def test_same_seed_same_bytes(checkout, smoke, data):
     assert [(folder / name).read_bytes() for name in names] == before
 
 
+def test_data_that_come_later_are_looked_at(checkout, tmp_path):
+    def data_job():
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", "figures/quick/data.json"]
+        options = ["--config", "profile=quick", f"data={tmp_path}"]
+        subprocess.run([*command, *options], cwd=checkout, env=environment(checkout), check=True, capture_output=True)
+        return (checkout / "figures/quick/data.json").stat().st_mtime_ns
+
+    first = data_job()
+    assert data_job() == first
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    os.utime(tmp_path / "MNIST" / "raw", (0, 0))  # as an archive would set it
+    assert data_job() > first
+
+
 def test_a_failing_cell_stops_one_notebook_and_no_other(checkout, smoke, data):
     mend = break_cell(checkout, "B_architectures", "raise ValueError('first line\\nsecond line')")
     (checkout / "figures/smoke/A_gradient_formula.json").unlink()
