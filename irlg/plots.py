@@ -24,7 +24,8 @@ def gradient_errors(errors: pd.DataFrame) -> Figure:
     for dtype, colour in ((np.float32, ORANGE), (np.float64, BLUE)):
         epsilon = float(np.finfo(dtype).eps)
         axis.axhline(epsilon, color=colour, lw=0.8, ls=":")
-        axis.text(errors.C.min(), epsilon * 1.3, f"ε of {np.dtype(dtype).name}", fontsize=8, color=colour)
+        name = f"ε of {np.dtype(dtype).name}"
+        axis.text(errors.C.max(), epsilon * 1.3, name, fontsize=8, color=colour, ha="right")
     axis.set(xlabel="classes C", ylabel="relative error")
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
@@ -144,8 +145,8 @@ def unique_initialisations(trials: pd.DataFrame) -> Figure:
         axis.plot(initialisation + jitter, group.ln_acc, ".", color=BLUE, ms=4, alpha=0.7)
         axis.plot(initialisation + np.array([-0.35, 0.35]), [group.ln_acc.mean()] * 2, color=ORANGE, lw=2)
     paper = tables.PAPER_TABLE_4[trials.row.iloc[0]][1]
-    axis.axhline(paper, color="black", lw=0.8, ls="--")
-    axis.text(-0.48, paper - 0.01, f"paper's mean, {paper:.3f}", fontsize=8, va="top")
+    axis.axhline(paper, color="black", lw=0.8, ls="--", label=f"paper's mean, {paper:.3f}")
+    axis.legend(fontsize=8, loc="center left")
     axis.set(xlabel="initialisation (blue: trials, orange: their mean)", ylabel="LnAcc", ylim=(-0.03, 1.03))
     axis.set_xticks(sorted(trials.initialisation.unique()))
     return figure
