@@ -71,17 +71,33 @@ def _slope(embeddings: Tensor, labels: Tensor, head: nn.Linear, gradient: Tensor
 def solver_differences(problems: int, seed: int) -> pd.DataFrame:
     """The vectorised solver against the literal loop on random problems, before rounding.
 
-    **Returns:** one row a problem: C, m, K and `difference`, the largest over the C counts.
+    **Returns:** one row a problem: C, m, K, `difference`, the largest over the C counts, and
+    `condition`, the condition number of the system of equation (6).
     """
     rows = []
-    for problem in range(problems):
-        rng = stream(seed, "E problems", problem)
-        classes, width, size = (int(rng.integers(low, high)) for low, high in ((2, 41), (1, 65), (1, 201)))
-        observation = Observation.from_embeddings(*random_layer(rng, classes, width, size))
-        _, literal = algorithm_1(*arrays(observation), size)
-        difference = np.abs(restore(observation, "irlg").raw_counts.numpy() - literal).max()
-        rows.append({"C": classes, "m": width, "K": size, "difference": float(difference)})
+    for number in range(problems):
+        observation = solver_problem(number, seed)
+        classes, width = observation.weight.shape
+        _, literal = algorithm_1(*arrays(observation), observation.batch_size)
+        restored = restore(observation, "irlg")
+        system = torch.cat([torch.ones(1, classes), restored.probabilities.T - torch.eye(classes)])
+        rows.append(
+            {
+                "C": classes,
+                "m": width,
+                "K": observation.batch_size,
+                "difference": float(np.abs(restored.raw_counts.numpy() - literal).max()),
+                "condition": float(torch.linalg.cond(system)),
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def solver_problem(number: int, seed: int) -> Observation:
+    """Random problem `number` of a seed: C from 2 to 40, m from 1 to 64, K from 1 to 200."""
+    rng = stream(seed, "E problems", number)
+    classes, width, size = (int(rng.integers(low, high)) for low, high in ((2, 41), (1, 65), (1, 201)))
+    return Observation.from_embeddings(*random_layer(rng, classes, width, size))
 
 
 def solver_seconds(classes: int, width: int, batch_size: int, seed: int, device: str) -> dict[str, float]:

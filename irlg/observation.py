@@ -131,7 +131,7 @@ def _as_batch_size(value: Any) -> int:
 def _check_cross_entropy(grad_bias: Tensor) -> None:
     # The entries are averages of probabilities minus one-hot labels, so their rounding is relative
     # to 1 whatever their size: softmax rounds at 1, and half-precision storage below it.
-    tolerance = 16 * torch.finfo(_precision(grad_bias)).eps
+    tolerance = 16 * torch.finfo(precision(grad_bias)).eps
     total = float(grad_bias.double().sum())
     size = float(grad_bias.double().abs().sum())
     if abs(total) > tolerance or size > 2 + tolerance:
@@ -141,7 +141,7 @@ def _check_cross_entropy(grad_bias: Tensor) -> None:
         )
 
 
-def _precision(tensor: Tensor) -> torch.dtype:
+def precision(tensor: Tensor) -> torch.dtype:
     """The coarsest dtype that holds these values: what they were computed in, if cast up since."""
     coarse = (torch.bfloat16, torch.float16, torch.float32)
     return next((d for d in coarse if torch.equal(tensor.to(d).to(tensor.dtype), tensor)), tensor.dtype)

@@ -1,0 +1,116 @@
+"""The most likely whole counts under a normal distribution of real-valued ones (design, equation 7)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+WIDTH = 64  # vectors that the beam keeps
+BRANCHES = 4  # whole numbers tried for each entry of each
+WINDOW = 50.0  # cost beyond the best at which a vector is dropped
+EASY = 0.05  # standard deviation below which an entry is rounded at once
+
+
+@dataclass(frozen=True, eq=False)
+class Beam:
+    """The best count vectors found, best first.
+
+    `vectors` (B, C) int64; `costs` (B,), twice the negative log-likelihood up to a constant, and
+    penalties; `log_det`, the log-determinant of the covariance.
+    """
+
+    vectors: Counts
+    costs: Array
+    log_det: float
+
+
+def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int) -> Beam:
+    """Minimise (x − n)ᵀ R⁻¹ (x − n) + Σ_j penalty_j [n_j > 0] over whole n ≥ lower with Σ n = total.
+
+    Entries that hardly vary are rounded at once and the others conditioned on them. Those are
+    decided one by one in the order of a pivoted LDLᵀ factorisation, by a beam search.
+
+    **Arguments:** `x` (C,), its `covariance` R (C, C), nearly singular along the sum; `lower` (C,);
+    `penalty` (C,). **Returns:** a `Beam`, empty if no admissible vector was found.
+    **Raises:** `numpy.linalg.LinAlgError` where R is not positive definite.
+    """
+    easy = np.diag(covariance) < EASY**2
+    beam = _decode(x, covariance, lower, penalty, total, easy)
+    if len(beam.vectors) == 0 and easy.any():  # what was rounded at once leaves no admissible sum
+        beam = _decode(x, covariance, lower, penalty, total, np.zeros_like(easy))
+    return beam
+
+
+def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, easy: NDArray[np.bool_]) -> Beam:
+    fixed = np.maximum(np.rint(x[easy]), lower[easy])
+    hard, cost, log_det = ~easy, 0.0, 0.0
+    mean, conditional = x[hard], covariance[np.ix_(hard, hard)]
+    if easy.any():
+        factor = np.linalg.cholesky(covariance[np.ix_(easy, easy)])
+        cross = np.linalg.solve(factor, covariance[np.ix_(easy, hard)])  # L⁻¹ R_eh
+        residual = np.linalg.solve(factor, fixed - x[easy])
+        cost = float(residual @ residual + penalty[easy][fixed > 0].sum())
+        log_det = 2 * float(np.log(np.diag(factor)).sum())
+        mean, conditional = mean + cross.T @ residual, conditional - cross.T @ cross
+    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], total - int(fixed.sum()))
+    whole = np.empty((len(vectors), len(x)), dtype=np.int64)
+    whole[:, easy], whole[:, hard] = fixed.astype(np.int64), vectors
+    right = whole.sum(axis=1) == total
+    return Beam(whole[right], costs[right] + cost, log_det + more)
+
+
+def _search(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int) -> tuple[Counts, Array, float]:
+    """Beam search over entries in the order of their conditional variance, smallest first."""
+    order, factor, variances = pivoted_ldl(covariance)
+    count = len(x)
+    errors = np.zeros((1, count))  # q − x̂ of every vector of the beam, in pivot order
+    chosen = np.zeros((1, count))
+    costs = np.zeros(1)
+    offsets = np.arange(BRANCHES)
+    left = total - np.zeros(1)  # instances that a vector has not given away
+    owed = lower.sum()  # those that the bounds claim for entries to come
+    for i, j in enumerate(order):
+        owed -= lower[j]
+        centre = x[j] + errors[:, :i] @ factor[i, :i]  # x̂, the conditional means
+        upper = left - owed
+        first = np.maximum(np.minimum(np.ceil(centre - BRANCHES / 2), upper - BRANCHES + 1), lower[j])
+        options = first[:, None] + offsets  # the nearest admissible whole numbers
+        away = options - centre[:, None]
+        expanded = costs[:, None] + away**2 / variances[i] + penalty[j] * (options > 0)
+        flat = np.where(options <= upper[:, None], expanded, np.inf).ravel()
+        kept = np.argsort(flat, kind="stable")[:WIDTH]
+        kept = kept[(flat[kept] <= flat[kept[0]] + WINDOW) & np.isfinite(flat[kept])]
+        if len(kept) == 0:
+            return np.zeros((0, count), dtype=np.int64), np.zeros(0), 0.0
+        parent = kept // BRANCHES
+        errors, chosen, costs = errors[parent], chosen[parent], flat[kept]
+        left = left[parent] - options.ravel()[kept]
+        errors[:, i], chosen[:, j] = away.ravel()[kept], options.ravel()[kept]
+    return chosen.astype(np.int64), costs, float(np.log(variances).sum())
+
+
+def pivoted_ldl(matrix: Array) -> tuple[NDArray[np.int64], Array, Array]:
+    """A[order][:, order] = L D Lᵀ with unit lower L, the smallest conditional variance first.
+
+    Left-looking: only the columns that are due are computed. **Returns:** order (n,), L (n, n), the
+    diagonal of D (n,). **Raises:** `numpy.linalg.LinAlgError` at a variance that is not positive.
+    """
+    count = len(matrix)
+    remaining = np.diag(matrix).copy()  # conditional variances
+    scaled = np.zeros((count, count))  # rows of L by the matrix's own index
+    order, variances = np.zeros(count, dtype=np.int64), np.zeros(count)
+    for i in range(count):
+        j = int(np.argmin(remaining))
+        if not remaining[j] > 0:
+            raise np.linalg.LinAlgError(f"conditional variance {remaining[j]} of entry {j}")
+        column = matrix[:, j] - scaled[:, :i] @ (variances[:i] * scaled[j, :i])
+        order[i], variances[i] = j, remaining[j]
+        open_ = np.isfinite(remaining)
+        scaled[open_, i] = column[open_] / variances[i]
+        scaled[j, i] = 1
+        remaining[open_] -= scaled[open_, i] ** 2 * variances[i]
+        remaining[j] = np.inf
+    return order, scaled[order], variances

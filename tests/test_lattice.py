@@ -1,0 +1,226 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from irlg import Observation, lattice, models, presence_proofs, restore
+from irlg.checks import random_layer
+from irlg.data import open_images
+from irlg.decoding import decode, pivoted_ldl
+from irlg.sampling import balanced_batch, stream
+from tests.test_restoration import observe, problems, rebuilt
+
+
+def random_covariance(rng, count, total_known=True):
+    root = rng.normal(size=(count, count))
+    covariance = root @ root.T * 10 ** rng.uniform(-2, -0.5) + 1e-3 * np.eye(count)
+    if total_known:
+        ones = covariance.sum(axis=1)
+        covariance -= np.outer(ones, ones) / (ones.sum() + 1e-6)
+    return covariance
+
+
+@given(st.integers(1, 12), st.integers(0, 2**31))
+def test_pivoted_ldl_is_a_factorisation_in_the_order_of_conditional_variance(count, seed):
+    matrix = random_covariance(np.random.default_rng(seed), count, total_known=False)
+    order, factor, variances = pivoted_ldl(matrix)
+    np.testing.assert_allclose(factor * variances @ factor.T, matrix[np.ix_(order, order)], rtol=1e-9, atol=1e-9)
+    assert sorted(order) == list(range(count)) and (np.diag(factor) == 1).all()
+    rest = matrix.copy()
+    for i, j in enumerate(order):  # the oracle: Schur complements
+        left = order[i:]
+        assert variances[i] == pytest.approx(np.diag(rest)[left].min(), rel=1e-6)
+        rest = rest - np.outer(rest[:, j], rest[j]) / rest[j, j]
+
+
+@settings(max_examples=150)
+@given(st.integers(2, 5), st.integers(1, 9), st.integers(0, 2**31))
+def test_beam_finds_what_exhaustive_search_finds(count, total, seed):
+    rng = np.random.default_rng(seed)
+    covariance = random_covariance(rng, count)
+    true = rng.multinomial(total, np.ones(count) / count)
+    x = true + np.linalg.cholesky(covariance + 1e-12 * np.eye(count)) @ rng.normal(size=count)
+    x += (total - x.sum()) / count
+    lower = np.minimum(true, rng.integers(0, 2, size=count))
+    penalty = np.where(true == 0, rng.choice([0.0, 7.8], size=count), 0.0)  # of classes without a sign
+    beam = decode(x, covariance, lower, penalty, total)
+
+    inverse = np.linalg.inv(covariance)
+    every = np.array([v for v in itertools.product(range(total + 1), repeat=count) if sum(v) == total])
+    every = every[(every >= lower).all(axis=1)]
+    costs = np.einsum("ni,ij,nj->n", every - x, inverse, every - x) + (every > 0) @ penalty
+    assert (beam.vectors.sum(axis=1) == total).all() and (beam.vectors >= lower).all()
+    # Entries that are rounded at once, at a fiftieth of an instance, need not be exhaustive's best.
+    if np.diag(covariance).min() >= 0.05**2:
+        assert beam.costs[0] == pytest.approx(costs.min(), rel=1e-4, abs=1e-3)
+        sign, log_det = np.linalg.slogdet(covariance)
+        assert sign > 0 and beam.log_det == pytest.approx(log_det, rel=1e-4, abs=1e-3)
+
+
+def test_least_squares_is_the_dense_bayesian_solution():
+    """Equation (3) against the posterior means of μ and Δ with the full m-dimensional model."""
+    rng, C, m = np.random.default_rng(3), 4, 3
+    seen = observe(C, m, 30, 3)
+    problem = lattice.problem(seen)
+    n = torch.bincount(torch.as_tensor(rng.integers(C, size=30)), minlength=C).double()
+    P = torch.softmax(torch.as_tensor(rng.normal(size=(C, C))), 1)
+    rho = torch.as_tensor(rng.uniform(0.1, 0.5, C))
+    fit = lattice.least_squares(problem, n, P, rho)
+    # Y[:, d] = y μ_d + M Δ[:, d] + noise, for each column d: prior variance D of Δ, a flat one of μ.
+    M, y, Y = fit.M.numpy(), problem.y.numpy(), problem.Y.numpy()
+    design = np.hstack([y[:, None], M])
+    prior = np.diag([1e-12, *(1 / fit.D.numpy())])
+    V = M * fit.D.numpy() @ M.T + np.diag(rho.numpy())
+    noise = np.linalg.inv(np.diag(rho.numpy()) + V.diagonal().mean())  # as if the sum were not observed
+    solution = np.linalg.solve(design.T @ noise @ design + prior, design.T @ noise @ Y)
+    np.testing.assert_allclose(fit.mu, solution[0], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(lattice.class_embeddings(problem, fit), solution[0] + solution[1:], rtol=1e-6, atol=1e-9)
+    logits = (solution[0] + solution[1:]) @ seen.weight.numpy().T + seen.bias.numpy()
+    np.testing.assert_allclose(fit.Z, logits, rtol=1e-6, atol=1e-9)
+
+
+def from_cifar(noc, mroc, trial, seed=0, activation=nn.ReLU):
+    images = open_images("cifar100", policy="stand-in")
+    model = models.build(models.lenet5, seed, activation=activation)
+    indices = balanced_batch(stream(0, "lattice", noc, mroc, trial), images.labels, noc, mroc)
+    with torch.no_grad():
+        embeddings = model.hidden(model.features(images.load(indices)))
+    labels = torch.as_tensor(images.labels[indices])
+    return Observation.from_embeddings(embeddings, labels, model.head), torch.bincount(labels, minlength=100)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.LeakyReLU])
+@pytest.mark.parametrize(("noc", "mroc"), [(1, 128), (8, 16), (64, 2), (100, 1), (100, 10)])
+def test_exact_on_untrained_networks(noc, mroc, activation):
+    for trial in range(2):
+        seen, true = from_cifar(noc, mroc, trial, trial, activation)
+        restored = restore(seen, "lattice")
+        assert torch.equal(restored.counts, true)
+        assert restored.log_probability > math.log(0.999)
+        assert restored.class_probabilities.min() > 0.999
+        assert restored.diagnostics["nonnegative"] is (activation is nn.ReLU and noc < 100)
+
+
+@settings(max_examples=100)
+@given(**problems)
+def test_bounds_are_never_violated_and_counts_sum_to_k(classes, width, batch, seed):
+    embeddings, labels, head = random_layer(np.random.default_rng(seed), classes, width, batch)
+    seen = Observation.from_embeddings(embeddings.float(), labels, head.float())
+    true = torch.bincount(labels, minlength=classes)
+    assert (presence_proofs(seen).lower_bounds <= true).all()
+    restored = restore(seen, "lattice")
+    assert int(restored.counts.sum()) == batch
+    assert (restored.counts >= restored.lower_bounds).all()
+    assert (restored.candidates.sum(dim=1) == batch).all()
+    assert float(restored.weights.sum()) == pytest.approx(1) or restored.log_probability == -math.inf
+    assert restored.log_probability <= 1e-12
+
+
+def test_bounds_on_10000_observations_of_real_forward_passes():
+    """Signed and non-negative embeddings, confident and indifferent heads, three precisions."""
+    rng = np.random.default_rng(0)
+    images = torch.as_tensor(rng.normal(size=(256, 12))).float()
+    for number in range(50):
+        torch.manual_seed(number)
+        classes = int(rng.integers(2, 12))
+        activation = [nn.ReLU(), nn.SiLU(), nn.Identity()][number % 3]
+        head = nn.Linear(8, classes)
+        head.weight.data *= 10 ** rng.uniform(-1, 2)
+        with torch.no_grad():
+            embeddings = activation(nn.Linear(12, 8)(images))
+        for _ in range(200):
+            chosen = rng.integers(256, size=rng.integers(1, 80))
+            labels = torch.as_tensor(rng.integers(classes, size=len(chosen)))
+            seen = Observation.from_embeddings(embeddings[chosen], labels, head)
+            dtype = [torch.float32, torch.bfloat16, torch.float16][number % 3]
+            seen = rebuilt(seen, grad_weight=seen.grad_weight.to(dtype), grad_bias=seen.grad_bias.to(dtype))
+            proofs = presence_proofs(seen, nonnegative=number % 3 == 0)
+            assert (proofs.lower_bounds <= torch.bincount(labels, minlength=classes)).all()
+
+
+@settings(max_examples=25)
+@given(**problems)
+def test_permutation_shift_and_scale(classes, width, batch, seed):
+    seen = observe(classes, width, batch, seed)
+    order = torch.as_tensor(np.random.default_rng(seed).permutation(classes))
+    by_class = ("grad_weight", "grad_bias", "weight", "bias")
+    permuted = rebuilt(seen, **{name: getattr(seen, name)[order] for name in by_class})
+    shifted = rebuilt(seen, bias=seen.bias + 3.0)
+    scaled = rebuilt(seen, grad_weight=seen.grad_weight * 64, weight=seen.weight / 64)
+    restored = restore(seen, "lattice")
+    if restored.log_probability < math.log(0.6):
+        return  # near a tie, rounding decides between vectors of equal weight
+    assert torch.equal(restore(permuted, "lattice").counts, restored.counts[order])
+    for other in (shifted, scaled):
+        again = restore(other, "lattice")
+        assert torch.equal(again.counts, restored.counts)
+        assert again.log_probability == pytest.approx(restored.log_probability, abs=1e-3)
+
+
+EDGES = {
+    "zero entry": lambda: rebuilt(observe(5, 4, 6, 0), grad_bias=torch.tensor([0.2, -0.2, 0.0, 0.1, -0.1])),
+    "all zero": lambda: Observation(torch.zeros(4, 3), torch.zeros(4), torch.randn(4, 3), torch.zeros(4), 8),
+    "K = 1": lambda: observe(10, 8, 1, 0),
+    "C = 2": lambda: observe(2, 8, 9, 0),
+    "m = 1": lambda: observe(6, 1, 9, 0),
+    "m < C": lambda: observe(40, 3, 20, 0),
+    "m > C": lambda: observe(3, 60, 20, 0),
+    "K ≪ C": lambda: observe(300, 16, 3, 0),
+    "no weight": lambda: rebuilt(observe(4, 3, 8, 0), weight=torch.zeros(4, 3, dtype=torch.float64)),
+    "huge weight": lambda: rebuilt(observe(8, 5, 20, 0), weight=observe(8, 5, 20, 0).weight * 1e200),
+    "W × 30": lambda: rebuilt(observe(8, 5, 20, 0), weight=observe(8, 5, 20, 0).weight * 30),
+    "one class": lambda: observe(10, 8, 16, 3, [7] * 16),
+    "no gradient of mean cross-entropy at this K": lambda: rebuilt(observe(8, 5, 20, 0), batch_size=1),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_edge_cases_end_in_counts_and_a_reason(name):
+    seen = EDGES[name]()
+    restored = restore(seen, "lattice")
+    assert int(restored.counts.sum()) == seen.batch_size and int(restored.counts.min()) >= 0
+    assert (restored.counts >= restored.lower_bounds).all()
+    assert restored.diagnostics["stopped"] and not math.isnan(restored.log_probability)
+
+
+def test_a_failing_factorisation_is_a_reason_and_keeps_the_best_earlier_pass(monkeypatch):
+    seen, true = from_cifar(8, 16, 0)
+    calls = []
+
+    def fail_later(*arguments):
+        calls.append(1)
+        if len(calls) > 1:
+            raise np.linalg.LinAlgError("singular, says the test")
+        return decode(*arguments)
+
+    monkeypatch.setattr("irlg.estimator.decode", fail_later)
+    restored = restore(seen, "lattice")
+    assert restored.diagnostics["passes"] == 1 and "singular, says the test" in restored.diagnostics["stopped"]
+    assert torch.equal(restored.counts, true)
+    nothing = restore(seen, "lattice")  # now the first pass fails too
+    assert nothing.log_probability == -math.inf and nothing.diagnostics["passes"] == 0
+    assert int(nothing.counts.sum()) == 128
+
+
+def test_identical_embeddings_and_duplicates():
+    head = nn.Linear(6, 5).double()
+    embeddings = torch.rand(1, 6, dtype=torch.float64).expand(12, 6)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 3])
+    restored = restore(Observation.from_embeddings(embeddings, labels, head), "lattice")
+    assert restored.counts.tolist() == [3, 4, 0, 5, 0]
+
+
+def test_same_input_same_bits():
+    seen, _ = from_cifar(100, 10, 0)
+    one, two = restore(seen, "lattice"), restore(seen, "lattice")
+    assert torch.equal(one.raw_counts, two.raw_counts) and torch.equal(one.weights, two.weights)
+
+
+def test_nonnegative_is_for_the_lattice_alone():
+    with pytest.raises(ValueError, match="nonnegative: expected None for method 'irlg', got True"):
+        restore(observe(3, 2, 4, 0), "irlg", nonnegative=True)
