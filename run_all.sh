@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Regenerates the appendix: prepares an environment, then lets Snakemake run the notebooks.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
@@ -27,7 +28,7 @@ choice() { # name value words...
   fail "$name: expected one of $*, got '$value'"
 }
 
-action=run profile=quick data=${IRLG_DATA:-data} device=auto policy=auto jobs=1 only= force=
+action=run profile=quick data=${IRLG_DATA:-} device=auto policy=auto jobs=1 only= force=
 while (($#)); do
   case $1 in
     test) action=test ;;
@@ -44,6 +45,7 @@ choice --profile "$profile" smoke quick paper
 choice --device "$device" auto cpu cuda
 choice --policy "$policy" auto real stand-in
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || fail "--jobs: expected a whole number of at least 1, got '$jobs'"
+[[ -z $data || $data == /* ]] || data=$caller/$data
 [[ $only =~ ^[A-Z]*$ ]] || fail "--only: expected capital letters such as CF, got '$only'"
 
 # The environment: the active one if it has this checkout's irlg and what runs it, else .venv.
@@ -95,19 +97,33 @@ if [[ $action == test ]]; then
   exec "$python" -m pytest
 fi
 
-# A killed run leaves Snakemake's lock behind; a running one is still there to be asked.
-mkdir -p .snakemake
-if [[ -f .snakemake/pid ]] && kill -0 "$(<.snakemake/pid)" 2>/dev/null; then
-  fail "another run is going on here (process $(<.snakemake/pid))"
-fi
-echo $$ >.snakemake/pid
-trap 'rm -f .snakemake/pid' EXIT
-rm -rf .snakemake/locks
+# The lock is Snakemake's process's own: it goes with it, however that ends, and the locks that a killed Snakemake
+# leaves behind can be removed under it.
+mkdir -p .run
+snakemake() {
+  "$python" -c '
+import fcntl, shutil, sys
+lock = open(".run/lock", "w")
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    print("run_all.sh: another run is going on here", file=sys.stderr)
+    sys.exit(3)
+shutil.rmtree(".snakemake/locks", ignore_errors=True)
+from snakemake.cli import main
+main(sys.argv[1:])' "$@"
+}
 
-cores=$("$python" -c 'import os; print(os.cpu_count())')
+cores=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+threads=$((cores > jobs ? cores / jobs : 1))
 status=0
-"$python" -m snakemake --cores "$((cores > jobs ? cores : jobs))" --quiet all --keep-going --rerun-incomplete ${force:+--forceall} \
-  --config profile="$profile" device="$device" policy="$policy" data="$data" only="$only" jobs="$jobs" || status=1
+snakemake --cores "$((threads * jobs))" --quiet all --keep-going --rerun-incomplete ${force:+--forceall} \
+  --config profile="$profile" device="$device" policy="$policy" data="$data" only="$only" threads="$threads" ||
+  status=$?
+((status != 3)) || exit 2
+if compgen -G "notebooks/executed/$profile/*.partial.ipynb" >/dev/null; then
+  "$python" notebooks/batch.py index --profile "$profile" || status=1 # of what did finish
+fi
 echo
-"$python" -m irlg summary --profile "$profile" || status=1
+"$python" -m irlg summary --profile "$profile" --only "$only" || status=1
 exit "$status"

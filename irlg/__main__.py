@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,42 +17,58 @@ def main() -> int:
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--policy", choices=POLICIES, default="auto")
     parser.add_argument("--data", default="")
+    parser.add_argument("--out", type=Path, default=Path("data.json"), help="where `data` writes what it found")
+    parser.add_argument("--only", default="", help="letters of the notebooks that `summary` is about")
     given = parser.parse_args()
     if given.job == "data":
-        return prepare_data(given.profile, given.policy, given.data)
+        return prepare_data(given.out, given.policy, given.data)
     if given.job == "summary":
-        return summarise(given.profile)
+        return summarise(given.profile, given.only)
     table = report.claims_table(Path("figures/paper"))
     readme = Path("README.md")
     records.write_text(readme, report.readme_with(table, readme.read_text(encoding="utf-8")))
     return 0
 
 
-def prepare_data(profile: str, policy: str, directory: str) -> int:
+def prepare_data(out: Path, policy: str, directory: str) -> int:
     """Look for every dataset, download what can be, and write what was found."""
     found = {}
     for name in NAMES:
+        done = threading.Event()
+        threading.Thread(target=_report, args=(name, done), daemon=True).start()
         try:
             images = open_images(name, directory, policy)
         except (ValueError, FileNotFoundError) as error:  # the notebooks that need it will say so too
             found[name] = "none"
-            print(time.strftime("%H:%M:%S"), f"data: {error}", flush=True)
+            say(f"data: {error}")
         else:
             found[name] = images.source
-            note = f" ({images.note})" if images.note else ""
-            print(time.strftime("%H:%M:%S"), f"data: {images.source}{note}", flush=True)
-    records.write_text(Path("figures", profile, "data.json"), json.dumps(found, indent=1) + "\n")
+            again = "; --force looks again" if images.note and policy == "auto" else ""
+            say(f"data: {images.source}" + (f" ({images.note}{again})" if images.note else ""))
+        done.set()
+    records.write_text(out, json.dumps(found, indent=1) + "\n")
     return 0
 
 
-def summarise(profile: str) -> int:
+def summarise(profile: str, only: str) -> int:
     """Print the claims table and what failed. **Returns:** 1 if anything did, else 0."""
     print(report.claims_table(Path("figures", profile)))
-    failed = report.failures(profile)
+    failed = [failure for failure in report.failures(profile) if not only or failure[0][0] in f"{only}i"]
     for name, error, partial in failed:
         print(f"\n{name} FAILED: {error}\n  as far as it came: {partial}")
     print(f"\nTables, pictures and records: figures/{profile}/; executed notebooks: notebooks/executed/{profile}/")
     return 1 if failed else 0
+
+
+def say(line: str) -> None:
+    """Print a line of progress at once."""
+    print(time.strftime("%H:%M:%S"), line, flush=True)
+
+
+def _report(name: str, done: threading.Event) -> None:
+    start = time.monotonic()
+    while not done.wait(20):
+        say(f"data: {name}, looking or downloading, {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":

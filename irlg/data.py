@@ -5,6 +5,7 @@ import io
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,13 +112,14 @@ def _cifar100(root: Path) -> ImageSet | str:
 
 
 def _imagenet(root: Path) -> ImageSet | str:
-    for train in (root / "imagenet" / "train", root / "train"):
-        if train.is_dir():
-            dataset = ImageFolder(str(train))
-            if len(dataset.classes) != 1000:
-                raise DamagedDataError(f"{train}: expected 1,000 class folders, got {len(dataset.classes)}")
-            labels = np.asarray(dataset.targets)  # torchvision sorts the WordNet ids: the usual order
-            return ImageSet("ImageNet (ILSVRC-2012)", True, labels, *_IMAGENET, _jpegs(dataset))
+    train = root / "imagenet" / "train"
+    if train.is_dir():
+        folders = sum(path.is_dir() for path in train.iterdir())
+        if folders != 1000:
+            raise DamagedDataError(f"{train}: expected 1,000 class folders, got {folders}")
+        dataset = ImageFolder(str(train))
+        labels = np.asarray(dataset.targets)  # torchvision sorts the WordNet ids: the usual order
+        return ImageSet("ImageNet (ILSVRC-2012)", True, labels, *_IMAGENET, _jpegs(dataset))
     val = root / "imagenet-compatible" / "val"
     if val.is_dir():
         verify(val, imagenet_compatible_crc32(), "crc32")
@@ -161,8 +163,16 @@ def _download(dataset: type[MNIST] | type[CIFAR100], root: Path) -> str:
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # urllib would wait for ever
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            dataset(str(root), download=True)
+        root.mkdir(parents=True, exist_ok=True)
+        with (
+            # Beside its place until it is whole: what a broken download leaves is not taken for data.
+            tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder,
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            dataset(folder, download=True)
+            name = "MNIST" if dataset is MNIST else CIFAR100.base_folder
+            Path(folder, name).replace(root / name)
     except (OSError, RuntimeError) as error:
         reason = re.findall(r"(?:<urlopen error )?([^<>\n]+)>?$", str(error).strip())
         return f"the download failed ({reason[0] if reason else type(error).__name__})"

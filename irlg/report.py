@@ -26,9 +26,14 @@ def claims_table(folder: Path) -> str:
 
 
 def failures(profile: str) -> list[tuple[str, str, Path]]:
-    """The notebooks that failed: name, first line of the error, and how far they came."""
-    errors = sorted(Path("notebooks/executed", profile).glob("*.error"))
-    return [(e.stem, e.read_text(encoding="utf-8").strip(), e.with_suffix(".partial.ipynb")) for e in errors]
+    """The notebooks that did not finish: name, first line of the error, and how far they came."""
+    found = []
+    for partial in sorted(Path("notebooks/executed", profile).glob("*.partial.ipynb")):
+        name = partial.name.removesuffix(".partial.ipynb")
+        error = partial.with_name(f"{name}.error")
+        text = error.read_text(encoding="utf-8").strip() if error.exists() else "stopped before its end"
+        found.append((name, text, partial))
+    return found
 
 
 def readme_with(table: str, readme: str) -> str:

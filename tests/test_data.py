@@ -1,5 +1,6 @@
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,20 @@ def test_a_download_that_fails_is_one_short_line(tmp_path, monkeypatch, capfd):
     assert images.note.endswith("the download failed ([Errno -2] Name or service not known)")
     assert "\n" not in images.note
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_download_that_breaks_off_leaves_nothing_that_is_taken_for_data(tmp_path, monkeypatch):
+    def half(_self, root, **_options):
+        folder = Path(root) / "MNIST" / "raw"
+        folder.mkdir(parents=True)
+        (folder / "train-images-idx3-ubyte").write_bytes(b"half")
+        raise OSError("connection reset")
+
+    monkeypatch.setenv("IRLG_DOWNLOAD", "1")
+    monkeypatch.setattr("irlg.data.MNIST.__init__", half)
+    for _ in range(2):
+        assert "download failed (connection reset)" in open_images("mnist", str(tmp_path)).note
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damaged_mnist_is_named(tmp_path):

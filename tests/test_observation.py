@@ -39,6 +39,10 @@ def small(**changes):
         ({"batch_size": 2.5}, r"batch_size: .* got 2.5"),
         ({"batch_size": "many"}, r"batch_size: .* got 'many'"),
         ({"batch_size": True}, r"batch_size: .* got True"),
+        ({"batch_size": "4"}, r"batch_size: .* got '4'"),
+        ({"batch_size": np.bool_(True)}, r"batch_size: "),
+        ({"batch_size": torch.tensor(True)}, r"batch_size: "),
+        ({"batch_size": 10**400}, r"batch_size: "),
         ({"batch_size": float("inf")}, r"batch_size: .* got inf"),
         ({"grad_bias": torch.tensor([0.1, 0.1, 0.1])}, r"grad_bias: expected the gradient of mean cross-entropy"),
         ({"grad_bias": torch.tensor([3.0, -2.0, -1.0])}, r"grad_bias: .* sums 0 and 6"),  # a summed loss
@@ -75,6 +79,60 @@ def test_whole_batch_sizes(size):
     assert Observation(**small(batch_size=size)).batch_size == 4
 
 
+def test_a_single_rounded_entry_is_no_licence_for_a_large_sum():
+    with pytest.raises(ValueError, match="grad_bias: expected the gradient of mean cross-entropy"):
+        Observation(**small(grad_bias=torch.tensor([0.125, 0.0, 0.0], dtype=torch.float64)))
+
+
+def test_heads_that_are_computed_and_models_that_are_wrapped():
+    images, labels = torch.rand(6, 4), torch.tensor([0, 0, 1, 2, 2, 2])
+    normed = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), torch.nn.utils.parametrizations.weight_norm(nn.Linear(5, 3)))
+    plain = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    plain.load_state_dict(
+        {**plain.state_dict(), "0.weight": normed[0].weight, "0.bias": normed[0].bias}
+        | {"2.weight": normed[2].weight.detach(), "2.bias": normed[2].bias}
+    )
+    expected = Observation.from_batch(plain, images, labels)
+    for model in (normed, nn.DataParallel(plain)):
+        seen = Observation.from_batch(model, images, labels)
+        torch.testing.assert_close(seen.grad_weight, expected.grad_weight)
+        torch.testing.assert_close(seen.weight, expected.weight)
+
+
+class Answer(nn.Module):
+    """A model in the manner of libraries that return more than logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return {"logits": self.fc(x)}
+
+
+def test_a_model_that_returns_more_than_logits_is_told_so():
+    with pytest.raises(ValueError, match=r"model: expected a tensor of logits \(2, 3\), got dict; wrap"):
+        Observation.from_batch(Answer(), torch.rand(2, 4), [0, 1])
+
+
+@pytest.mark.parametrize("after", [nn.ReLU(), nn.Sigmoid(), nn.Softmax(1)])
+def test_what_follows_the_head_is_seen_even_where_logits_are_all_zero(after):
+    head = nn.Linear(4, 3)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    with pytest.raises(ValueError, match="head: expected the layer whose output"):
+        Observation.from_batch(nn.Sequential(head, after), torch.rand(4, 4), [0, 1, 1, 2])
+    assert Observation.from_batch(head, torch.rand(4, 4), [0, 1, 1, 2]).batch_size == 4
+
+
+def test_from_embeddings_checks_labels_and_bias():
+    for labels in ([0, 1, -1], [0, 1, 3]):
+        with pytest.raises(ValueError, match="labels: expected indices from 0 to 2"):
+            Observation.from_embeddings(torch.rand(3, 4), torch.tensor(labels), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match="head: expected a layer with a bias"):
+        Observation.from_embeddings(torch.rand(1, 4), torch.tensor([0]), nn.Linear(4, 3, bias=False))
+
+
 @pytest.mark.parametrize("train", [False, True])
 def test_from_batch_is_the_clients_step_and_leaves_no_trace(train):
     model = torchvision.models.resnet18(num_classes=7).train(train)
@@ -95,8 +153,13 @@ def test_from_batch_under_no_grad_and_inference_mode():
     model = models.build(models.fcn3, 0)
     images, labels = torch.rand(3, 1, 28, 28), torch.tensor([1, 2, 3])
     expected = Observation.from_batch(model, images, labels).grad_weight
-    with torch.no_grad():
-        assert torch.equal(Observation.from_batch(model, images, labels).grad_weight, expected)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            seen = Observation.from_batch(model, images + 0, labels)
+            assert torch.equal(seen.grad_weight, expected)
+    with torch.inference_mode():
+        born = models.build(models.fcn3, 0)
+    assert torch.equal(Observation.from_batch(born, images, labels).grad_weight, expected)
 
 
 def test_a_bare_layer_and_log_softmax_are_models_too():
@@ -129,6 +192,7 @@ def test_head_by_name_and_by_module():
         (nn.Linear(4, 3), [0, 3], "labels: expected indices from 0 to 2"),
         (nn.Linear(4, 3), [0, 1, 2], r"labels: expected 2 class indices, got torch.int64 of shape \(3,\)"),
         (nn.Linear(4, 3), [0.0, 1.0], "labels: expected 2 class indices, got torch.float32"),
+        (nn.Linear(4, 3), "ab", "labels: expected 2 class indices, got 'ab'"),
     ],
 )
 def test_from_batch_refuses_by_name(model, labels, message):

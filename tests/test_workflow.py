@@ -1,5 +1,6 @@
 """The workflow as users run it: `./run_all.sh` and papermill, in a copy of the checkout."""
 
+import fcntl
 import json
 import os
 import re
@@ -104,10 +105,10 @@ def test_same_seed_same_bytes(checkout, smoke, data):
 
 def test_data_that_come_later_are_looked_at(checkout, tmp_path):
     def data_job():
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "figures/quick/data.json"]
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", ".run/quick/data.json"]
         options = ["--config", "profile=quick", f"data={tmp_path}"]
         subprocess.run([*command, *options], cwd=checkout, env=environment(checkout), check=True, capture_output=True)
-        return (checkout / "figures/quick/data.json").stat().st_mtime_ns
+        return (checkout / ".run/quick/data.json").stat().st_mtime_ns
 
     first = data_job()
     assert data_job() == first
@@ -121,7 +122,7 @@ def test_a_failing_cell_stops_one_notebook_and_no_other(checkout, smoke, data):
     (checkout / "figures/smoke/A_gradient_formula.json").unlink()
     failed = run_all(checkout, "--data", str(data))
     assert failed.returncode != 0
-    assert sorted(started(failed)) == ["A_gradient_formula", "B_architectures"]
+    assert sorted(started(failed)) == ["A_gradient_formula", "B_architectures", "index"]  # of what did finish
     assert "B_architectures FAILED: ValueError: first line\n" in failed.stdout
     executed = checkout / "notebooks" / "executed" / "smoke"
     partial = json.loads((executed / "B_architectures.partial.ipynb").read_text(encoding="utf-8"))
@@ -166,16 +167,27 @@ def test_a_killed_run_goes_on_where_it_stopped(checkout, smoke, data):
 
 
 def test_two_runs_at_once_are_refused(checkout, smoke):
-    sleeper = subprocess.Popen(["sleep", "60"])
-    pid = checkout / ".snakemake" / "pid"
-    pid.write_text(str(sleeper.pid))
-    try:
+    with (checkout / ".run" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         refused = run_all(checkout)
-        assert refused.returncode == 2 and f"another run is going on here (process {sleeper.pid})" in refused.stderr
-    finally:
-        sleeper.kill()
-        sleeper.wait()
-        pid.unlink()
+    assert refused.returncode == 2 and "another run is going on here" in refused.stderr
+    assert "claims" not in refused.stdout
+
+
+def test_committed_results_are_no_reason_not_to_run(checkout, smoke, data):
+    """A clone or an archive brings results, perhaps with the same times as everything else."""
+    stamps = checkout / ".run" / "smoke"
+    (stamps / "B_architectures").unlink()
+    again = run_all(checkout, "--data", str(data), "--only", "B")
+    assert "B_architectures" in started(again)
+
+
+def test_paths_with_blanks_and_relative_to_the_caller(checkout, smoke, tmp_path):
+    (tmp_path / "my data").mkdir()
+    command = [str(checkout / "run_all.sh"), "--profile", "smoke", "--only", "E", "--data", "my data"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment(checkout), capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"not in {tmp_path}/my data/MNIST/raw" in result.stdout
 
 
 @pytest.mark.parametrize(
