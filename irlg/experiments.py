@@ -29,8 +29,11 @@ class Batch:
 
 
 @torch.inference_mode()
-def eval_features(model: Classifier, images: ImageSet, indices: Indices, device: str, chunk: int = 256) -> Tensor:
-    """Trunk features (N, f) of images (N,), each seen once: in eval mode no image sees another."""
+def eval_features(model: Classifier, images: ImageSet, indices: Indices, device: str, chunk: int = 64) -> Tensor:
+    """Trunk features (N, f) of images (N,), each seen once: in eval mode no image sees another.
+
+    `chunk` images at a time: 64 photographs take 0.8 GB an activation in VGG-16's first layers.
+    """
     model.eval()
     chunks = np.array_split(indices, max(1, -(-len(indices) // chunk)))
     return torch.cat([model.features(images.load(part, device)) for part in chunks])
