@@ -42,7 +42,7 @@ localrules: all, data
 
 rule all:
     input:
-        expand(ran, name=[*chosen, "index"]),
+        expand([record, executed, ran], name=[*chosen, "index"]),
 
 rule data:
     output:
@@ -58,7 +58,7 @@ rule notebook:
         batch=["notebooks/batch.py", "notebooks/profiles.yaml"],
         package=package,
         data=lambda wildcards: [found] if wildcards.name in needs_data else [],
-        others=lambda wildcards: expand(ran, name=chosen) if wildcards.name == "index" else [],
+        others=lambda wildcards: expand([record, ran], name=chosen) if wildcards.name == "index" else [],
     output:
         record=record,
         executed=executed,
