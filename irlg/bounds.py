@@ -33,17 +33,17 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     **Arguments:** `nonnegative`: whether embeddings are; `None` finds out, and takes them to be
     where at least one row of ∇W has no negative entry.
     """
-    grad_weight, grad_bias = observation.grad_weight.double(), observation.grad_bias.double()
+    grad_weight, grad_bias = observation.grad_weight, observation.grad_bias.double()
     rounding = 16 * torch.finfo(precision(observation.grad_bias)).eps
     # S_j may be as small as the rounding of ∇b_j, and −K∇b_j then a little more than n_j.
-    proven = torch.floor(-observation.batch_size * (grad_bias + rounding)) + 1
+    proven = torch.floor(-observation.size * (grad_bias + rounding)) + 1
     lower = proven.clamp(min=0)
-    largest = grad_weight.abs().amax(dim=1)
-    unsigned = (grad_weight >= -1e-6 * largest[:, None]).all(dim=1)
+    least, greatest = (end.double() for end in grad_weight.aminmax(dim=1))
+    unsigned = least >= -1e-6 * torch.maximum(-least, greatest)
     used = bool(unsigned.any()) if nonnegative is None else nonnegative
     if used:
         lower = torch.maximum(lower, (~unsigned).double())
-    if float(lower.sum()) > observation.batch_size:  # not the gradients that they are taken for
+    if float(lower.sum()) > observation.size:  # not the gradients that they are taken for
         lower, used = torch.zeros_like(lower), False
     lower = lower.to(torch.int64)
     return PresenceProofs(lower, lower > 0, unsigned, used)

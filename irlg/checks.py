@@ -78,7 +78,7 @@ def solver_differences(problems: int, seed: int) -> pd.DataFrame:
     for number in range(problems):
         observation = solver_problem(number, seed)
         classes, width = observation.weight.shape
-        _, literal = algorithm_1(*arrays(observation), observation.batch_size)
+        _, literal = algorithm_1(*arrays(observation), observation.size)
         restored = restore(observation, "irlg")
         system = torch.cat([torch.ones(1, classes), restored.probabilities.T - torch.eye(classes)])
         rows.append(

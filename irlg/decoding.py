@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -50,8 +51,8 @@ def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: i
     mean, conditional = x[hard], covariance[np.ix_(hard, hard)]
     if easy.any():
         factor = np.linalg.cholesky(covariance[np.ix_(easy, easy)])
-        cross = np.linalg.solve(factor, covariance[np.ix_(easy, hard)])  # L⁻¹ R_eh
-        residual = np.linalg.solve(factor, fixed - x[easy])
+        cross = solve_triangular(factor, covariance[np.ix_(easy, hard)], lower=True)  # L⁻¹ R_eh
+        residual = solve_triangular(factor, fixed - x[easy], lower=True)
         cost = float(residual @ residual + penalty[easy][fixed > 0].sum())
         log_det = 2 * float(np.log(np.diag(factor)).sum())
         mean, conditional = mean + cross.T @ residual, conditional - cross.T @ cross

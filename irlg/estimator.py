@@ -14,66 +14,86 @@ from irlg.decoding import Beam, decode
 PASSES = 10
 KAPPA = (0.25, 0.02)  # regularisation of the first pass; halved in each, down to the second number
 ABSENT = 2 * math.log(50)  # cost of calling a class present that shows no sign of it
+REJECTED = 4.0  # misfit from which on what knows nothing of the embeddings may be the better account
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What one pass found: real-valued counts and their covariance, and the decoded vectors."""
+    """What one pass found: real-valued counts `x` and their covariance, and the decoded vectors.
+
+    `P` and `s2` (r + 1, C) and `fit` are those of `lattice`; `fit` is `None` where nothing was fitted.
+    """
 
     x: Tensor
     covariance: Tensor
-    probabilities: Tensor
-    fit: lattice.Fit
     beam: Beam
     misfit: float  # fac: above 1 where the residual is larger than R admits
     weights: np.ndarray
     score: float  # minus twice the log-evidence, up to a constant
+    P: Tensor
+    s2: Tensor
+    fit: lattice.Fit | None
+
+    def rows(self, classes: Tensor) -> Tensor:
+        """Which rows of `P` and `s2` stand for each of `classes`."""
+        return torch.zeros_like(classes) if self.fit is None else self.fit.row_of(classes)
 
 
-def estimate(given: lattice.Problem, proofs: PresenceProofs, size: int) -> tuple[list[Pass], str]:
-    """Run the passes for a batch of `size`. **Returns:** those that worked, and why they stopped."""
-    classes = len(given.y)
-    lower = proofs.lower_bounds.cpu().numpy()
-    unlikely = proofs.unsigned & (proofs.lower_bounds == 0) & proofs.nonnegative
-    penalty = ABSENT * unlikely.double().cpu().numpy()
-
-    n = torch.maximum(size / classes - given.y, proofs.lower_bounds.double())
-    n = n * (size / n.sum())
-    v, P, P_old, s2 = torch.zeros_like(n), None, None, None
+def estimate(given: lattice.Problem, proofs: PresenceProofs) -> tuple[list[Pass], str]:
+    """Run the passes. **Returns:** those that worked, and why they stopped."""
+    n, v = _start(given, proofs), torch.zeros_like(given.y)
     kappa, passes = KAPPA[0], list[Pass]()
     for _ in range(PASSES):
         try:
-            if P is None or s2 is None:
-                rho = torch.full_like(n, kappa)
-            else:
-                rho = lattice.row_noise(n, v, P, P if P_old is None else P_old, s2, kappa)
-            fit = lattice.least_squares(given, n, P, rho)
-            omega = lattice.logit_covariance(given, fit, n)
-            P_old, P = P, lattice.mean_softmax(fit.Z, omega, n)
-            x, covariance, s2 = lattice.real_counts(given, fit, omega, P, n)
-            if not bool(torch.isfinite(covariance).all() and torch.isfinite(x).all()):
-                return passes, "the covariance of the counts is not finite"
-            beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, penalty, size)
+            last = _pass(given, proofs, n, v, passes[-2:], kappa)
         except (np.linalg.LinAlgError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
             return passes, f"a factorisation failed ({str(error).splitlines()[0]})"
-        if len(beam.vectors) == 0:
-            return passes, "no admissible vector of counts was found"
-        passes.append(_weigh(x, covariance, P, fit, beam))
-        last = passes[-1]
-        vectors = torch.as_tensor(beam.vectors, dtype=n.dtype, device=n.device)
+        passes.append(last)
+        vectors = torch.as_tensor(last.beam.vectors, dtype=n.dtype, device=n.device)
         weights = torch.as_tensor(last.weights, device=n.device)
         n = weights @ vectors
         v = weights @ (n - vectors) ** 2
         settled = kappa == KAPPA[1] or (last.weights[0] > 0.99 and last.misfit < 2)
-        if len(passes) > 1 and settled and (passes[-2].beam.vectors[0] == beam.vectors[0]).all():
+        if len(passes) > 1 and settled and (passes[-2].beam.vectors[0] == last.beam.vectors[0]).all():
             return passes, "the counts repeat"
         kappa = max(kappa / 2, KAPPA[1])
     return passes, f"{PASSES} passes are done"
 
 
-def best(passes: list[Pass]) -> Pass:
-    """The pass of the highest evidence, but for the first if there are others."""
-    return min(passes[1:] or passes, key=lambda one: one.score)
+def best(given: lattice.Problem, proofs: PresenceProofs, passes: list[Pass]) -> Pass:
+    """The pass of the highest evidence, but for the first if there are others.
+
+    Where none worked or their misfit rejects the model, ignorance of the embeddings competes: a
+    wide covariance is better evidence than one that is narrow and wrong.
+    """
+    chosen = min(passes[1:] or passes, key=lambda one: one.score, default=None)
+    if chosen is None or chosen.misfit > REJECTED:
+        ignorant = ignorance(given, proofs)
+        if chosen is None or ignorant.score < chosen.score:
+            return ignorant
+    return chosen
+
+
+def ignorance(given: lattice.Problem, proofs: PresenceProofs) -> Pass:
+    """Σ_k p_{k,j} = K/C but for a variance of K/C: what is known of it if ∇W is not looked at.
+
+    The variance is that of a confident network, whose probabilities sum to the counts of a batch
+    drawn at random. The bounds hold all the same, and the counts sum to K.
+    """
+    size, classes = given.batch_size, len(given.y)
+    level = size / classes
+    x = level - given.y
+    covariance = level * (torch.eye(classes).to(x) - 1 / (classes + 1e-6))
+    lower = proofs.lower_bounds.cpu().numpy()
+    try:
+        beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, _penalty(proofs), size)
+    except np.linalg.LinAlgError:
+        beam = Beam(np.zeros((0, classes), dtype=np.int64), np.zeros(0), 0.0)
+    if len(beam.vectors) == 0:
+        nearest = largest_remainder(x, proofs.lower_bounds, size).cpu().numpy()
+        beam = Beam(nearest[None], np.full(1, np.inf), 0.0)
+    P = torch.full_like(x, 1 / classes)[None]
+    return _weigh(x, covariance, beam, P, torch.zeros_like(P), None)
 
 
 def largest_remainder(x: Tensor, lower: Tensor, total: int) -> Tensor:
@@ -87,8 +107,48 @@ def largest_remainder(x: Tensor, lower: Tensor, total: int) -> Tensor:
     return counts
 
 
-def _weigh(x: Tensor, covariance: Tensor, P: Tensor, fit: lattice.Fit, beam: Beam) -> Pass:
+def _start(given: lattice.Problem, proofs: PresenceProofs) -> Tensor:
+    """Real-valued counts, (C,), from which the passes begin: the constant guess, but at least the bounds."""
+    lower = proofs.lower_bounds.double()
+    guess = given.batch_size / len(given.y) - given.y
+    n = torch.where(guess < 0.5, lower, torch.maximum(guess, lower))  # absent until more is known
+    return n * (given.batch_size / n.sum())
+
+
+def _pass(
+    given: lattice.Problem, proofs: PresenceProofs, n: Tensor, v: Tensor, earlier: list[Pass], kappa: float
+) -> Pass:
+    """Equations (3) to (7) once, from counts `n` (C,) of variance `v` (C,) and up to two passes before."""
+    classes = torch.nonzero(n)[:, 0]
+    if earlier:
+        before, last = earlier[0], earlier[-1]
+        P_old, P, s2 = before.P[before.rows(classes)], last.P[last.rows(classes)], last.s2[last.rows(classes)]
+        fit = lattice.least_squares(given, n, P, lattice.row_noise(n[classes], v, P, P_old, s2, kappa))
+    else:
+        fit = lattice.least_squares(given, n, None, torch.full_like(n, kappa))
+    counts = torch.cat([n[classes], n.new_zeros(1)])  # with that of the other classes
+    omega = lattice.logit_covariance(given, fit, counts[:-1])
+    P = lattice.mean_softmax(fit.Z, omega, counts)
+    x, covariance, s2 = lattice.real_counts(given, fit, omega, P, counts)
+    if not bool(torch.isfinite(covariance).all() and torch.isfinite(x).all()):
+        raise np.linalg.LinAlgError("the covariance of the counts is not finite")
+    lower = proofs.lower_bounds.cpu().numpy()
+    beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, _penalty(proofs), given.batch_size)
+    if len(beam.vectors) == 0:
+        raise np.linalg.LinAlgError("no admissible vector of counts was found")
+    return _weigh(x, covariance, beam, P, s2, fit)
+
+
+def _penalty(proofs: PresenceProofs) -> np.ndarray:
+    """What each class that shows no sign of presence costs if it is called present, (C,)."""
+    unlikely = proofs.unsigned & (proofs.lower_bounds == 0) & proofs.nonnegative
+    return ABSENT * unlikely.double().cpu().numpy()
+
+
+def _weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, fit: lattice.Fit | None) -> Pass:
     least = float(beam.costs[0])
     misfit = max(1.0, least / len(x))
+    if math.isinf(least):
+        return Pass(x, covariance, beam, misfit, np.zeros(1), math.inf, P, s2, fit)
     weights = np.exp(-(beam.costs - least) / (2 * misfit))
-    return Pass(x, covariance, P, fit, beam, misfit, weights / weights.sum(), least + beam.log_det)
+    return Pass(x, covariance, beam, misfit, weights / weights.sum(), least + beam.log_det, P, s2, fit)

@@ -6,10 +6,14 @@ probabilities, and real-valued counts with their covariance; the most likely who
 are decoded, and all is repeated with them until it is stable.
 
 Symbols: C classes, embeddings of width m, K instances; n (C,) counts and v (C,) their variances,
-P (C, C) with row c the mean softmax of class c. One function stands for one group of equations.
+row c of P the mean softmax of class c. One function stands for one group of equations.
+
+A class of no instances has no column in M, so only the r classes with n > 0 are computed, and V is
+diagonal plus low rank. Arrays by class have those r rows; where they have one more, it is the last,
+which stands for every other class: its embedding is the common mean.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,22 +29,35 @@ FLOOR = 0.03  # standard deviation that the model cannot do without, in counts
 class Problem:
     """An observation, centred over classes: Y = K∇W (C, m) and y = K∇b (C,), float64.
 
-    `weight` (C, m) and `bias` (C,); `cross` = W Yᵀ and `gram` = W Wᵀ, both (C, C).
+    `weight` (C, m) and `bias` (C,); `cross` = W Yᵀ and `gram` = W Wᵀ, both (C, C). Y itself is not
+    stored: `grad_weight` (C, m) is ∇W as observed, and `combine` multiplies by Y.
     """
 
-    Y: Tensor
+    grad_weight: Tensor
     y: Tensor
     weight: Tensor
     bias: Tensor
     cross: Tensor
     gram: Tensor
+    batch_size: int
+
+    def combine(self, rows: Tensor) -> Tensor:
+        """`rows` (..., C) times Y: (..., m)."""
+        return self.batch_size * (rows - rows.mean(dim=-1, keepdim=True)) @ self.grad_weight
+
+    def of(self, batch_size: int) -> "Problem":
+        """The same gradients, taken to be those of another K."""
+        ratio = batch_size / self.batch_size
+        return replace(self, y=ratio * self.y, cross=ratio * self.cross, batch_size=batch_size)
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Equation (3): mean logits `Z` (C, C), row c of class c; their deviations `Zd` from the common
-    mean; `B` and `M` (C, C), `D` (C,), `h`; and the common mean embedding `mu` (m,)."""
+    """Equation (3) for `classes` (r,), those with n > 0: mean logits `Z` (r + 1, C); their deviations
+    `Zd` (r, C) from the common mean; `B` (r, C), `M` (C, r), `D` (r,), `h`; and the common mean
+    embedding `mu` (m,)."""
 
+    classes: Tensor
     Z: Tensor
     Zd: Tensor
     B: Tensor
@@ -49,57 +66,86 @@ class Fit:
     h: Tensor
     mu: Tensor
 
+    def row_of(self, classes: Tensor) -> Tensor:
+        """Which of r + 1 rows stands for each of `classes`, int64 of its shape."""
+        rows = torch.full((self.Z.shape[1],), len(self.classes), device=classes.device)
+        rows[self.classes] = torch.arange(len(self.classes), device=classes.device)
+        return rows[classes]
+
 
 def problem(observation: Observation) -> Problem:
     """Centre the gradients over classes (their column sums are 0 but for rounding) and scale by K."""
     names = ("grad_weight", "grad_bias", "weight", "bias")
     grad_weight, grad_bias, weight, bias = (getattr(observation, name).double() for name in names)
-    Y = observation.batch_size * (grad_weight - grad_weight.mean(dim=0))
-    y = observation.batch_size * (grad_bias - grad_bias.mean())
-    return Problem(Y, y, weight, bias, weight @ Y.T, weight @ weight.T)
+    size = observation.size
+    y = size * (grad_bias - grad_bias.mean())
+    cross = weight @ grad_weight.T
+    cross = size * (cross - cross.mean(dim=1, keepdim=True))
+    # In single precision where the weights are: it enters as a prior and nowhere else.
+    single = observation.weight.to(torch.promote_types(observation.weight.dtype, torch.float32))
+    return Problem(grad_weight, y, weight, bias, cross, (single @ single.T).double(), size)
 
 
 def row_noise(n: Tensor, v: Tensor, P: Tensor, P_old: Tensor, s2: Tensor, kappa: float) -> Tensor:
-    """ρ of equation (3): count uncertainty, linearisation and within-class fluctuation, (C,)."""
-    linearisation = (n[:, None] ** 2 * (P - P_old) ** 2).sum(dim=0)
-    within = OMEGA * ((n - 1).clamp(min=0)[:, None] * P**2 * s2).sum(dim=0)
+    """ρ of equation (3): count uncertainty, linearisation and within-class fluctuation, (C,).
+
+    **Arguments:** `n` (r,), `v` (C,); `P`, `P_old` and `s2` (r, C).
+    """
+    linearisation = n**2 @ (P - P_old) ** 2
+    within = OMEGA * ((n - 1).clamp(min=0) @ (P**2 * s2))
     return kappa + v + linearisation + within
 
 
 def least_squares(given: Problem, n: Tensor, P: Tensor | None, rho: Tensor) -> Fit:
-    """Equation (3): generalised least squares for the class logits; `P` is `None` on the first pass."""
+    """Equation (3): generalised least squares for the class logits.
+
+    **Arguments:** `n` (C,); `P` (r, C), rows of the classes with n > 0, or `None` on the first pass;
+    `rho` (C,).
+    """
+    classes = torch.nonzero(n)[:, 0]
+    n = n[classes]
     D = (1 - OMEGA) + OMEGA / n.clamp(min=1)
-    M = -torch.diag(n) if P is None else P.T * n - torch.diag(n)
-    V = (M * D) @ M.T + torch.diag(rho)
-    V = V + V.diagonal().mean()  # the sum over classes is 0 by construction: no observation
-    factor = torch.linalg.cholesky(V)
-    weighted = torch.cholesky_solve(given.y[:, None], factor)[:, 0]  # V⁻¹ y
-    h = (given.y @ weighted).clamp(min=torch.finfo(V.dtype).tiny)
-    mu = given.Y.T @ weighted / h
+    M = torch.zeros(len(rho), len(n), dtype=n.dtype, device=n.device) if P is None else P.T * n
+    M[classes, torch.arange(len(n), device=n.device)] -= n
+    # V = M D Mᵀ + diag(ρ) = U Uᵀ + diag(ρ), with a column more in U: that of the sum over classes,
+    # which is 0 by construction and no observation. V⁻¹ = ρ⁻¹ − ρ⁻¹U (I + Uᵀρ⁻¹U)⁻¹ Uᵀρ⁻¹.
+    U = M * D.sqrt()
+    level = ((U**2).sum() + rho.sum()) / len(rho)
+    U = torch.cat([U, level.sqrt().expand(len(rho), 1)], dim=1)
+    scaled = U / rho[:, None]
+    inner = U.T @ scaled
+    inner.diagonal().add_(1)
+    solved = torch.cholesky_solve(scaled.T, torch.linalg.cholesky(inner))  # Uᵀ V⁻¹, (r + 1, C)
+    weighted = given.y / rho - scaled @ (solved @ given.y)  # V⁻¹ y
+    h = (given.y @ weighted).clamp(min=torch.finfo(rho.dtype).tiny)
+    mu = given.combine(weighted) / h
     W_mu = given.cross @ weighted / h
-    B = D[:, None] * torch.cholesky_solve(M, factor).T
+    B = D.sqrt()[:, None] * solved[:-1]  # diag(D) Mᵀ V⁻¹
     Zd = B @ (given.cross - torch.outer(W_mu, given.y)).T
-    return Fit(W_mu + given.bias + Zd, Zd, B, M, D, h, mu)
+    Z = W_mu + given.bias + torch.cat([Zd, torch.zeros_like(Zd[:1])])
+    return Fit(classes, Z, Zd, B, M, D, h, mu)
 
 
 def class_embeddings(given: Problem, fit: Fit) -> Tensor:
     """Posterior mean embeddings μ + δ_c of equation (3), (C, m)."""
-    return fit.mu + fit.B @ (given.Y - torch.outer(given.y, fit.mu))
+    embeddings = fit.mu.repeat(len(given.y), 1)
+    embeddings[fit.classes] += given.combine(fit.B) - torch.outer(fit.B @ given.y, fit.mu)
+    return embeddings
 
 
 def logit_covariance(given: Problem, fit: Fit, n: Tensor) -> Tensor:
-    """Equation (4): Ω (C, C), an inverse-Wishart mean with an isotropic prior."""
+    """Equation (4): Ω (C, C), an inverse-Wishart mean with an isotropic prior. `n` (r,)."""
     w = n.clamp(max=1) / fit.D
     dof = (n.clamp(max=1).sum() - 1).clamp(min=0)
     S0 = fit.Zd.T @ (w[:, None] * fit.Zd)
     spread = given.gram.trace().clamp(min=torch.finfo(n.dtype).tiny)
     t0 = 0.5 * (fit.mu @ fit.mu) / given.weight.shape[1] * spread  # keeps C = 2 honest
     t = (S0.trace() + t0) / (dof + 1)
-    return (S0 + NU_0 * t * given.gram / spread) / (dof + NU_0)
+    return S0.add_(given.gram, alpha=float(NU_0 * t / spread)).div_(dof + NU_0)
 
 
 def mean_softmax(Z: Tensor, omega: Tensor, n: Tensor) -> Tensor:
-    """Equation (5): row c is the mean softmax of class c under within-class spread, (C, C)."""
+    """Equation (5): mean softmax of each row of `Z` (rows, C) under within-class spread. `n` (rows,)."""
     f = OMEGA * (1 - 1 / n.clamp(min=1))[:, None]
     P = torch.softmax(Z, dim=1)
     for _ in range(2):
@@ -108,21 +154,27 @@ def mean_softmax(Z: Tensor, omega: Tensor, n: Tensor) -> Tensor:
 
 
 def real_counts(given: Problem, fit: Fit, omega: Tensor, P: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Equation (6): x (C,), its covariance R (C, C) given Σ x = K, and s2 (C, C) for the next pass."""
-    x = P.T @ n - given.y
+    """Equation (6): x (C,), its covariance R (C, C) given Σ x = K, and s2 (r + 1, C) for the next pass.
+
+    **Arguments:** `P` (r + 1, C) and `n` (r + 1,), whose last is 0.
+    """
     P_omega = P @ omega
     var = omega.diagonal() - 2 * P_omega + (P_omega * P).sum(dim=1, keepdim=True)
-    var = var.clamp(min=0)
-    s2 = OMEGA * var
-    scaled = n * (1 - fit.B @ given.y)
-    G = torch.diag(P.T @ scaled) - P.T @ (scaled[:, None] * P)
+    s2 = OMEGA * var.clamp(min=0)
+    P, P_omega, var, n = P[:-1], P_omega[:-1], var[:-1].clamp(min=0), n[:-1]
+    x = P.T @ n - given.y
+    # G = diag(q) − Pᵀ diag(n∘u) P has low rank beside its diagonal: G Ω Gᵀ is multiplied out.
+    scaled = (n * (1 - fit.B @ given.y))[:, None] * P
+    q = scaled.sum(dim=0)
+    half = scaled.T @ ((P_omega @ P.T / 2) @ scaled - P_omega * q)
+    R = (torch.outer(q, q) * omega).add_(half).add_(half.T).div_(fit.h)
     psi = (fit.D - (fit.B * fit.M.T).sum(dim=1) * fit.D).clamp(min=0)
     counts, bernoulli = n[:, None], P * (1 - P)
     of_means = torch.minimum(psi[:, None] * counts**2 * P**2 * var, counts**2 * bernoulli)
-    third_order = torch.expm1(s2.clamp(max=50)) - s2  # the bound takes over long before
+    spread = s2[:-1]
+    third_order = torch.expm1(spread.clamp(max=50)) - spread  # the bound takes over long before
     of_instances = counts * torch.minimum(P**2 * third_order, bernoulli)
-    R = G @ omega @ G.T / fit.h + torch.diag((of_means + of_instances).sum(dim=0) + FLOOR**2)
-    R = (R + R.T) / 2
+    R.diagonal().add_((of_means + of_instances).sum(dim=0) + FLOOR**2)
     ones = R.sum(dim=1)
     # The sum is known; a thousandth of an instance is left to keep R positive definite.
-    return x, R - torch.outer(ones, ones) / (ones.sum() + 1e-6), s2
+    return x, R.addr_(ones, ones / (ones.sum() + 1e-6), alpha=-1), s2

@@ -1,6 +1,6 @@
 """What the server sees of a client's batch: the last layer, its gradients and the batch size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ class Observation:
     """The last layer's gradients of mean cross-entropy over one batch.
 
     **Arguments:** `grad_weight` (C, m), `grad_bias` (C,), `weight` (C, m), `bias` (C,): torch
-    tensors (on one device) or NumPy arrays of any float dtype; `batch_size`: K ≥ 1, whole.
+    tensors (on one device) or NumPy arrays of any float dtype; `batch_size`: K ≥ 1, whole, or `None`
+    where it is not known.
 
     **Raises:** `ValueError` naming the argument that does not fit, what was expected and what came.
     The gradients are checked too: those of mean cross-entropy satisfy Σ_j ∇b_j = 0 and
@@ -26,13 +27,14 @@ class Observation:
     grad_bias: Tensor
     weight: Tensor
     bias: Tensor
-    batch_size: int
+    batch_size: int | None
 
     def __post_init__(self) -> None:
         fields = {"grad_weight": 2, "grad_bias": 1, "weight": 2, "bias": 1}
         for name, dimensions in fields.items():
             object.__setattr__(self, name, _as_tensor(name, getattr(self, name), dimensions))
-        object.__setattr__(self, "batch_size", _as_batch_size(self.batch_size))
+        if self.batch_size is not None:
+            object.__setattr__(self, "batch_size", _as_batch_size(self.batch_size))
 
         classes, width = self.weight.shape
         if classes < 2 or width < 1:
@@ -50,6 +52,17 @@ class Observation:
     def num_classes(self) -> int:
         """C."""
         return self.weight.shape[0]
+
+    @property
+    def size(self) -> int:
+        """K. **Raises:** `ValueError` where it is not known."""
+        if self.batch_size is None:
+            raise ValueError("batch_size: expected a whole number of at least 1, got None; only 'lattice' infers it")
+        return self.batch_size
+
+    def of(self, batch_size: int) -> "Observation":
+        """The same gradients, taken to be those of a batch of that size."""
+        return replace(self, batch_size=batch_size)
 
     @classmethod
     def from_embeddings(cls, embeddings: Tensor, labels: Tensor, head: nn.Linear) -> "Observation":

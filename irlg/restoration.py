@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from irlg import algorithm1, estimator, lattice
-from irlg.bounds import PresenceProofs, presence_proofs
+from irlg.batch_size import posterior, rank
+from irlg.bounds import presence_proofs
+from irlg.instances import Instances, explain
 from irlg.observation import Observation
 
 
@@ -32,13 +34,13 @@ def _irlg(observation: Observation) -> Restoration:
     grad_bias = observation.grad_bias.double()
     embeddings = algorithm1.class_embeddings(observation.grad_weight.double(), grad_bias)
     probabilities = algorithm1.class_probabilities(embeddings, observation.weight.double(), observation.bias.double())
-    raw = algorithm1.solve_counts(probabilities, grad_bias, observation.batch_size)
-    counts = algorithm1.round_counts(raw, observation.batch_size)
+    raw = algorithm1.solve_counts(probabilities, grad_bias, observation.size)
+    counts = algorithm1.round_counts(raw, observation.size)
     return Restoration(counts, raw, embeddings, probabilities, "irlg")
 
 
 def _uniform(observation: Observation) -> Restoration:
-    classes, size = observation.num_classes, observation.batch_size
+    classes, size = observation.num_classes, observation.size
     grad_bias = observation.grad_bias.double()
     raw = size / classes - size * grad_bias
     probabilities = torch.full_like(grad_bias, 1 / classes).repeat(classes, 1)
@@ -49,12 +51,16 @@ def _uniform(observation: Observation) -> Restoration:
 class LatticeRestoration(Restoration):
     """What `method="lattice"` returns beside the counts, which sum to K and obey the bounds.
 
-    `log_probability` of the whole vector of counts (−inf where nothing could be decoded);
-    `class_probabilities` (C,) of each count; `count_covariance` (C, C) of `raw_counts`;
-    `lower_bounds` (C,) int64, see `irlg.presence_proofs`; `candidates` (B, C) int64, the best vectors
-    found, best first, and their `weights` (B,), which sum to 1; `diagnostics`: passes that worked,
-    misfit (above 1 where the residual is larger than the covariance admits, which tempers all
-    probabilities), whether embeddings were taken to be non-negative, and why the passes stopped.
+    `log_probability` of the whole vector of counts, and of K with it where that was inferred (−inf
+    where nothing could be decoded); `class_probabilities` (C,) of each count; `count_covariance` (C, C)
+    of `raw_counts`; `lower_bounds` (C,) int64, see `irlg.presence_proofs`; `candidates` (B, C) int64, the
+    best vectors found, best first, and their `weights` (B,), which sum to 1.
+
+    `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates,
+    most likely first, where not. `instances`: the batch's instances one by one, if they were looked for
+    and found. `diagnostics`: passes that worked, misfit (above 1 where the residual is larger than the
+    covariance admits, which tempers all probabilities), whether embeddings were taken to be
+    non-negative, and why the passes stopped.
     """
 
     log_probability: float
@@ -63,95 +69,121 @@ class LatticeRestoration(Restoration):
     lower_bounds: Tensor
     candidates: Tensor
     weights: Tensor
+    batch_sizes: list[int]
+    batch_size_weights: list[float]
+    instances: Instances | None
     diagnostics: dict[str, int | float | bool | str]
 
 
-def _lattice(observation: Observation, nonnegative: bool | None) -> LatticeRestoration:
+def _lattice(
+    observation: Observation, nonnegative: bool | None, search: bool, sizes: list[int], sure: list[float]
+) -> LatticeRestoration:
     proofs = presence_proofs(observation, nonnegative)
     given = lattice.problem(observation)
-    passes, reason = estimator.estimate(given, proofs, observation.batch_size)
-    if not passes:
-        return _undecoded(observation, proofs, reason)
-    best = estimator.best(passes)
+    passes, reason = estimator.estimate(given, proofs)
+    best = estimator.best(given, proofs, passes)
+    fitted = best.fit or (passes[-1].fit if passes else None)
+    embeddings = None if fitted is None else lattice.class_embeddings(given, fitted)
     device = observation.weight.device
     candidates = torch.as_tensor(best.beam.vectors, device=device)
     weights = torch.as_tensor(best.weights, device=device)
+
+    instances = None
+    if search and weights[0] < SURE and embeddings is not None:
+        possible = proofs.certain if proofs.nonnegative else proofs.certain | (candidates.sum(dim=0) > 0)
+        instances = explain(observation, embeddings, torch.nonzero(possible)[:, 0])
+    if instances is not None:
+        candidates = torch.bincount(instances.labels, minlength=observation.num_classes)[None]
+        weights, sure = torch.ones_like(weights[:1]), [1.0]
+        reason = "every instance was found"
     return LatticeRestoration(
         counts=candidates[0],
         raw_counts=best.x,
-        embeddings=lattice.class_embeddings(given, best.fit),
-        probabilities=best.probabilities,
+        embeddings=embeddings,
+        probabilities=best.P[best.rows(torch.arange(observation.num_classes, device=device))],
         method="lattice",
-        log_probability=float(weights[0].log()),
+        log_probability=float(weights[0].log()) + math.log(sure[0]),
         class_probabilities=weights @ (candidates == candidates[0]).double(),
         count_covariance=best.covariance,
         lower_bounds=proofs.lower_bounds,
         candidates=candidates,
         weights=weights,
-        diagnostics=_diagnostics(len(passes), best.misfit, proofs, reason),
+        batch_sizes=sizes[: len(sure)],
+        batch_size_weights=sure,
+        instances=instances,
+        diagnostics={
+            "passes": len(passes),
+            "misfit": best.misfit,
+            "nonnegative": proofs.nonnegative,
+            "stopped": reason,
+        },
     )
 
 
-def _undecoded(observation: Observation, proofs: PresenceProofs, reason: str) -> LatticeRestoration:
-    """The constant guess, rounded to bounds and sum by largest remainder, with probability 0."""
-    guess = _uniform(observation)
-    counts = estimator.largest_remainder(guess.raw_counts, proofs.lower_bounds, observation.batch_size)
-    none = torch.zeros_like(guess.raw_counts)
-    return LatticeRestoration(
-        counts=counts,
-        raw_counts=guess.raw_counts,
-        embeddings=None,
-        probabilities=guess.probabilities,
-        method="lattice",
-        log_probability=-math.inf,
-        class_probabilities=none,
-        count_covariance=torch.full_like(guess.probabilities, math.inf),
-        lower_bounds=proofs.lower_bounds,
-        candidates=counts[None],
-        weights=none[:1],
-        diagnostics=_diagnostics(0, math.inf, proofs, reason),
-    )
+def _lattice_of_unknown_size(
+    observation: Observation, nonnegative: bool | None, search: bool, largest: int
+) -> LatticeRestoration:
+    least = rank(observation)
+    if search and 0 < least <= largest:
+        # As many instances as the rank has, if they are all there is: that needs no prior.
+        restored = _lattice(observation.of(least), nonnegative, True, [least], [1.0])
+        if restored.instances is not None:
+            return restored
+    sizes, weights = posterior(observation, nonnegative, largest)
+    if not sizes:
+        raise ValueError(f"largest_batch: expected at least the rank of the gradients, {least}, got {largest}")
+    return _lattice(observation.of(sizes[0]), nonnegative, False, sizes, weights.tolist())
 
 
-def _diagnostics(
-    passes: int, misfit: float, proofs: PresenceProofs, reason: str
-) -> dict[str, int | float | bool | str]:
-    return {"passes": passes, "misfit": misfit, "nonnegative": proofs.nonnegative, "stopped": reason}
-
-
-METHODS = ("irlg", "lattice", "uniform")
+METHODS = ("lattice", "irlg", "uniform")
+SURE = 0.999  # probability from which on instances are not looked for one by one
 
 
 @overload
 def restore(
-    observation: Observation, method: Literal["lattice"], nonnegative: bool | None = None
+    observation: Observation,
+    method: Literal["lattice"] = "lattice",
+    nonnegative: bool | None = None,
+    search: bool = True,
+    largest_batch: int = 256,
 ) -> LatticeRestoration: ...
 
 
 @overload
-def restore(observation: Observation, method: str = "irlg", nonnegative: bool | None = None) -> Restoration: ...
+def restore(observation: Observation, method: str) -> Restoration: ...
 
 
-def restore(observation: Observation, method: str = "irlg", nonnegative: bool | None = None) -> Restoration:
+def restore(
+    observation: Observation,
+    method: str = "lattice",
+    nonnegative: bool | None = None,
+    search: bool = True,
+    largest_batch: int = 256,
+) -> Restoration:
     """Restore how many instances of each class the observed batch held.
 
     **Arguments:** `method`:
 
+    - `"lattice"`: least squares over all classes at once, then the most likely whole counts that sum
+      to K and obey the hard bounds, with a probability: a `LatticeRestoration`.
     - `"irlg"`: Algorithm 1 of the appendix.
     - `"uniform"`: the constant guess Σ_k p_{k,j} = K/C in n_j = Σ_k p_{k,j} − K∇b_j, which looks at
       nothing but ∇b: the yardstick for every other method.
 
-    - `"lattice"`: least squares over all classes at once, then the most likely whole counts that sum
-      to K and obey the hard bounds, with a probability: a `LatticeRestoration`.
+    The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU);
+    `None` finds out, which cannot succeed where every class is present. `search`: whether to look for
+    each instance on its own where K < C/2 and the counts are not sure; it takes some tenths of a second.
+    `largest_batch`: the largest K that is tried where the observation does not say it.
 
-    `nonnegative`, for `"lattice"` alone: whether embeddings are (as after a ReLU); `None` finds out.
-
-    Everything is computed in float64. **Raises:** `ValueError` for an unknown method.
+    Everything is computed in float64. **Raises:** `ValueError` for an unknown method, and for an unknown
+    K with another method than `"lattice"` or with more instances than `largest_batch`.
     """
     if method not in METHODS:
         raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
-    if method == "lattice":
-        return _lattice(observation, nonnegative)
-    if nonnegative is not None:
-        raise ValueError(f"nonnegative: expected None for method {method!r}, got {nonnegative!r}")
-    return _irlg(observation) if method == "irlg" else _uniform(observation)
+    if method != "lattice":
+        if nonnegative is not None:
+            raise ValueError(f"nonnegative: expected None for method {method!r}, got {nonnegative!r}")
+        return _irlg(observation) if method == "irlg" else _uniform(observation)
+    if observation.batch_size is None:
+        return _lattice_of_unknown_size(observation, nonnegative, search, largest_batch)
+    return _lattice(observation, nonnegative, search, [observation.batch_size], [1.0])

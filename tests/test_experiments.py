@@ -22,7 +22,7 @@ def expected(model, batch):
     labels = CIFAR.labels[batch.indices]
     seen = Observation.from_batch(model, CIFAR.load(batch.indices), labels)
     true = np.bincount(labels, minlength=100)
-    counts = restore(seen).counts
+    counts = restore(seen, "irlg").counts
     return le_acc(counts, true), ln_acc(counts, true), int(counts.sum())
 
 

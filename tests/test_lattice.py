@@ -62,26 +62,70 @@ def test_beam_finds_what_exhaustive_search_finds(count, total, seed):
         assert sign > 0 and beam.log_det == pytest.approx(log_det, rel=1e-4, abs=1e-3)
 
 
-def test_least_squares_is_the_dense_bayesian_solution():
+@pytest.mark.parametrize("absent", [[], [1], [0, 3]])
+@pytest.mark.parametrize("first", [False, True])
+def test_least_squares_is_the_dense_bayesian_solution(absent, first):
     """Equation (3) against the posterior means of μ and Δ with the full m-dimensional model."""
-    rng, C, m = np.random.default_rng(3), 4, 3
-    seen = observe(C, m, 30, 3)
+    rng, C = np.random.default_rng(3), 5
+    seen = observe(C, 3, 30, 3)
     problem = lattice.problem(seen)
-    n = torch.bincount(torch.as_tensor(rng.integers(C, size=30)), minlength=C).double()
+    n = torch.as_tensor(rng.integers(1, 9, size=C)).double()
+    n[absent] = 0
+    present = torch.nonzero(n)[:, 0]
     P = torch.softmax(torch.as_tensor(rng.normal(size=(C, C))), 1)
     rho = torch.as_tensor(rng.uniform(0.1, 0.5, C))
-    fit = lattice.least_squares(problem, n, P, rho)
+    fit = lattice.least_squares(problem, n, None if first else P[present], rho)
     # Y[:, d] = y μ_d + M Δ[:, d] + noise, for each column d: prior variance D of Δ, a flat one of μ.
-    M, y, Y = fit.M.numpy(), problem.y.numpy(), problem.Y.numpy()
+    M = (-torch.diag(n) if first else P.T * n - torch.diag(n)).numpy()
+    D = (1 - lattice.OMEGA) + lattice.OMEGA / n.clamp(min=1).numpy()
+    Y = seen.size * (seen.grad_weight - seen.grad_weight.mean(dim=0)).double().numpy()
+    y = problem.y.numpy()
     design = np.hstack([y[:, None], M])
-    prior = np.diag([1e-12, *(1 / fit.D.numpy())])
-    V = M * fit.D.numpy() @ M.T + np.diag(rho.numpy())
+    prior = np.diag([1e-12, *(1 / D)])
+    V = M * D @ M.T + np.diag(rho.numpy())
     noise = np.linalg.inv(np.diag(rho.numpy()) + V.diagonal().mean())  # as if the sum were not observed
     solution = np.linalg.solve(design.T @ noise @ design + prior, design.T @ noise @ Y)
     np.testing.assert_allclose(fit.mu, solution[0], rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(lattice.class_embeddings(problem, fit), solution[0] + solution[1:], rtol=1e-6, atol=1e-9)
     logits = (solution[0] + solution[1:]) @ seen.weight.numpy().T + seen.bias.numpy()
-    np.testing.assert_allclose(fit.Z, logits, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(fit.Z[fit.row_of(torch.arange(C))], logits, rtol=1e-6, atol=1e-9)
+
+
+def test_covariance_is_that_of_counts_over_draws_of_the_model():
+    """R of equation (6) against draws of the stated model: every class present, instances around class
+    means, class means around a common one; counts and probabilities known to the fit, as on the last pass."""
+    C, m, draws = 6, 40, 2000
+    rng = np.random.default_rng(0)
+    weight, bias = torch.as_tensor(rng.normal(size=(C, m)) * 0.05), torch.as_tensor(rng.normal(size=C) * 0.1)
+    n = torch.tensor([3, 2, 4, 2, 3, 2]).double()
+    labels, counts = torch.arange(C).repeat_interleave(n.long()), torch.cat([n, n.new_zeros(1)])
+    mean, omega = torch.as_tensor(rng.normal(size=m)), weight @ weight.T
+    errors, covariances = [], []
+    for _ in range(draws):
+        of_class = math.sqrt(1 - lattice.OMEGA) * torch.as_tensor(rng.normal(size=(C, m)))
+        within = math.sqrt(lattice.OMEGA) * torch.as_tensor(rng.normal(size=(len(labels), m)))
+        embeddings = mean + of_class[labels] + within
+        given = lattice.problem(Observation.from_embeddings(embeddings, labels, linear(weight, bias)))
+        one_hot = nn.functional.one_hot(labels).double()
+        true = one_hot.T / n[:, None] @ torch.softmax(embeddings @ weight.T + bias, 1)
+        rough = lattice.least_squares(given, n, true, n)
+        s2 = lattice.real_counts(given, rough, omega, true[[*range(C), 0]], counts)[2][:C]
+        fit = lattice.least_squares(given, n, true, lattice.row_noise(n, 0 * n, true, true, s2, 0.02))
+        x, R, _ = lattice.real_counts(given, fit, omega, lattice.mean_softmax(fit.Z, omega, counts), counts)
+        errors.append((x - n).numpy())
+        covariances.append(R.numpy())
+    empirical, stated = np.cov(np.stack(errors).T), np.mean(covariances, axis=0)
+    values, directions = np.linalg.eigh(stated)
+    found = np.einsum("ji,jk,ki->i", directions, empirical, directions)
+    assert values[0] < 1e-6 and found[0] < 1e-6  # the sum, which is known
+    np.testing.assert_allclose(found[1:], values[1:], rtol=0.25)
+    assert values[-1] > 2.5 * values[-2]  # one direction moves all counts together
+
+
+def linear(weight, bias):
+    head = nn.Linear(*weight.T.shape).double()
+    head.weight.data, head.bias.data = weight, bias
+    return head
 
 
 def from_cifar(noc, mroc, trial, seed=0, activation=nn.ReLU):
@@ -202,7 +246,7 @@ def test_a_failing_factorisation_is_a_reason_and_keeps_the_best_earlier_pass(mon
     restored = restore(seen, "lattice")
     assert restored.diagnostics["passes"] == 1 and "singular, says the test" in restored.diagnostics["stopped"]
     assert torch.equal(restored.counts, true)
-    nothing = restore(seen, "lattice")  # now the first pass fails too
+    nothing = restore(seen, "lattice")  # now the first pass fails too, and what ignores the embeddings
     assert nothing.log_probability == -math.inf and nothing.diagnostics["passes"] == 0
     assert int(nothing.counts.sum()) == 128
 

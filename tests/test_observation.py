@@ -59,7 +59,7 @@ def test_numpy_arrays_of_every_float_dtype(dtype):
     arrays = {k: v if isinstance(v, int) else v.numpy().astype(dtype)[::-1] for k, v in fields.items()}
     seen = Observation(**arrays)
     assert (seen.weight.double() - fields["weight"].flip(0)).abs().max() < 1e-2
-    assert torch.isfinite(restore(seen).raw_counts).all()
+    assert torch.isfinite(restore(seen, "irlg").raw_counts).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])

@@ -54,12 +54,12 @@ def test_solver_equals_the_literal_pseudo_code_on_1000_problems():
     for number in beyond.index:
         seen = solver_problem(number, seed=0)
         truth, literal = exact(seen), algorithm_1(*arrays(seen), seen.batch_size)[1]
-        assert np.abs(restore(seen).raw_counts.numpy() - truth).max() < np.abs(literal - truth).max()
+        assert np.abs(restore(seen, "irlg").raw_counts.numpy() - truth).max() < np.abs(literal - truth).max()
 
 
 def test_the_exact_solution_agrees_with_both_where_it_is_well_conditioned():
     seen = solver_problem(3, seed=0)
-    for raw in (restore(seen).raw_counts.numpy(), algorithm_1(*arrays(seen), seen.batch_size)[1]):
+    for raw in (restore(seen, "irlg").raw_counts.numpy(), algorithm_1(*arrays(seen), seen.batch_size)[1]):
         np.testing.assert_allclose(raw, exact(seen), atol=1e-9)
 
 
@@ -101,22 +101,24 @@ def test_permuting_classes_permutes_counts(classes, width, batch, seed):
 def test_scaling_embeddings_against_weights_changes_nothing(classes, width, batch, seed, scale):
     seen = observe(classes, width, batch, seed)
     scaled = rebuilt(seen, grad_weight=seen.grad_weight * scale, weight=seen.weight / scale)
-    raw = restore(seen).raw_counts
-    torch.testing.assert_close(restore(scaled).raw_counts, raw, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(restore(scaled).embeddings, restore(seen).embeddings * scale)
+    raw = restore(seen, "irlg").raw_counts
+    torch.testing.assert_close(restore(scaled, "irlg").raw_counts, raw, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(restore(scaled, "irlg").embeddings, restore(seen, "irlg").embeddings * scale)
 
 
 @given(**problems, shift=st.floats(-50, 50))
 def test_adding_a_constant_to_all_logits_changes_nothing(classes, width, batch, seed, shift):
     seen = observe(classes, width, batch, seed)
-    raw = restore(seen).raw_counts
-    torch.testing.assert_close(restore(rebuilt(seen, bias=seen.bias + shift)).raw_counts, raw, rtol=1e-5, atol=1e-5)
+    raw = restore(seen, "irlg").raw_counts
+    torch.testing.assert_close(
+        restore(rebuilt(seen, bias=seen.bias + shift), "irlg").raw_counts, raw, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_exact_when_every_embedding_of_a_class_is_the_same():
     """One class alone: e^i is its embedding, p^i its probability, and (6) holds exactly."""
     seen = observe(10, 5, 1, 0, labels=[3])
-    restored = restore(seen)
+    restored = restore(seen, "irlg")
     assert restored.counts.tolist() == [int(j == 3) for j in range(10)]
     torch.testing.assert_close(restored.raw_counts, restored.counts.double(), rtol=0, atol=1e-9)
 
@@ -138,7 +140,7 @@ def test_uniform_is_the_constant_guess():
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match=r"method: expected one of \['irlg', 'lattice', 'uniform'\], got 'svd'"):
+    with pytest.raises(ValueError, match=r"method: expected one of \['lattice', 'irlg', 'uniform'\], got 'svd'"):
         restore(observe(3, 2, 4, 0), "svd")
 
 
@@ -166,7 +168,7 @@ def test_edge_cases_have_defined_results(classes, labels):
         assert torch.isfinite(restored.raw_counts).all()
         assert int(restored.counts.min()) >= 0 and int(restored.counts.max()) <= len(labels)
     _, literal = algorithm_1(*arrays(seen), len(labels))
-    np.testing.assert_allclose(restore(seen).raw_counts, literal, atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(restore(seen, "irlg").raw_counts, literal, atol=1e-6, rtol=1e-6)
 
 
 def test_a_zero_in_the_bias_gradient_falls_back_to_the_bias():
@@ -175,7 +177,7 @@ def test_a_zero_in_the_bias_gradient_falls_back_to_the_bias():
     bias = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
     grad_weight = torch.randn(3, 4, dtype=torch.float64)
     seen = Observation(grad_weight, torch.tensor([0.2, 0.0, -0.2], dtype=torch.float64), weight, bias, 5)
-    restored = restore(seen)
+    restored = restore(seen, "irlg")
     assert (restored.embeddings[1] == 0).all()
     torch.testing.assert_close(restored.probabilities[1], torch.softmax(bias, 0))
     np.testing.assert_allclose(restored.raw_counts, algorithm_1(*arrays(seen), 5)[1], atol=1e-9)
@@ -184,10 +186,10 @@ def test_a_zero_in_the_bias_gradient_falls_back_to_the_bias():
 def test_all_zero_gradients_and_overflow_are_defined():
     weight, bias = torch.randn(4, 3, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     zero = Observation(torch.zeros(4, 3), torch.zeros(4), weight, bias, 8)
-    assert torch.isfinite(restore(zero).raw_counts).all()
+    assert torch.isfinite(restore(zero, "irlg").raw_counts).all()
     tiny = torch.tensor([1e-300, -1e-300, 0.25, -0.25], dtype=torch.float64)
     huge = Observation(torch.full((4, 3), 1e10, dtype=torch.float64), tiny, weight * 1e200, bias, 8)
-    assert torch.isfinite(restore(huge).raw_counts).all()
+    assert torch.isfinite(restore(huge, "irlg").raw_counts).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -200,7 +202,7 @@ def test_low_precision_gradients_are_accepted(dtype, classes, batch):
     computed = Observation.from_batch(nn.Sequential(head.to(dtype)), embeddings.to(dtype), labels)
     true = torch.bincount(labels, minlength=classes)
     for seen in (stored, computed):
-        restored = restore(seen)
+        restored = restore(seen, "irlg")
         assert restored.raw_counts.dtype == torch.float64
         assert torch.isfinite(restored.raw_counts).all()
         if dtype is torch.float32 and classes < 1000:
@@ -208,7 +210,7 @@ def test_low_precision_gradients_are_accepted(dtype, classes, batch):
 
 
 def test_same_input_same_bits():
-    one, two = (restore(observe(50, 20, 64, 9)).raw_counts for _ in range(2))
+    one, two = (restore(observe(50, 20, 64, 9), "irlg").raw_counts for _ in range(2))
     assert torch.equal(one, two)
 
 
@@ -216,6 +218,6 @@ def test_same_input_same_bits():
 def test_on_the_observations_device():
     seen = observe(20, 8, 30, 1)
     moved = Observation(seen.grad_weight.cuda(), seen.grad_bias.cuda(), seen.weight.cuda(), seen.bias.cuda(), 30)
-    restored = restore(moved)
+    restored = restore(moved, "irlg")
     assert restored.counts.is_cuda
-    torch.testing.assert_close(restored.raw_counts.cpu(), restore(seen).raw_counts, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(restored.raw_counts.cpu(), restore(seen, "irlg").raw_counts, rtol=1e-6, atol=1e-6)

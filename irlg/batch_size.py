@@ -1,0 +1,43 @@
+"""How many instances a batch held, where the server is not told."""
+
+import numpy as np
+import torch
+from scipy.special import gammaln
+
+from irlg import estimator, lattice
+from irlg.bounds import presence_proofs
+from irlg.observation import Observation, precision
+
+
+def rank(observation: Observation) -> int:
+    """Rank of [∇W, ∇b] beyond rounding: a batch has at least so many instances, and as many while they
+    are independent and fewer than C."""
+    both = torch.cat([observation.grad_weight, observation.grad_bias[:, None]], dim=1).double()
+    singular = torch.linalg.svdvals(both)
+    return int((singular > 20 * torch.finfo(precision(observation.grad_weight)).eps * singular[0]).sum())
+
+
+def posterior(observation: Observation, nonnegative: bool | None, largest: int) -> tuple[list[int], np.ndarray]:
+    """Candidates for K, most likely first, and their probabilities: each is tried, and its evidence weighed.
+
+    Gradients are means, so a batch and its copies are the same observation. What speaks against the
+    larger K is the prior: labels are taken to be drawn uniformly, and all counts to have a common
+    divisor is then a rare event. Empty where no candidate up to `largest` can be.
+    """
+    least = max(1, rank(observation))
+    given = lattice.problem(observation.of(least))
+    sizes, scores, misfits = list[int](), list[float](), list[float]()
+    for size in range(least, largest + 1):
+        proofs, scaled = presence_proofs(observation.of(size), nonnegative), given.of(size)
+        passes, _ = estimator.estimate(scaled, proofs)
+        found = estimator.best(scaled, proofs, passes)
+        counts = found.beam.vectors[0]
+        prior = gammaln(size + 1) - gammaln(counts + 1).sum() - size * np.log(len(counts))
+        sizes.append(size)
+        scores.append(found.score - 2 * prior)
+        misfits.append(found.misfit)
+    if not sizes:
+        return [], np.zeros(0)
+    order = np.argsort(scores, kind="stable")
+    weights = np.exp(-(np.array(scores) - scores[order[0]])[order] / (2 * misfits[order[0]]))
+    return [sizes[i] for i in order], weights / weights.sum()
