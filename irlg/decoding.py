@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -28,42 +28,51 @@ class Beam:
     log_det: float
 
 
-def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int) -> Beam:
+def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, width: int | None = None) -> Beam:
     """Minimise (x − n)ᵀ R⁻¹ (x − n) + Σ_j penalty_j [n_j > 0] over whole n ≥ lower with Σ n = total.
 
     Entries that hardly vary are rounded at once and the others conditioned on them. Those are
     decided one by one in the order of a pivoted LDLᵀ factorisation, by a beam search.
 
     **Arguments:** `x` (C,), its `covariance` R (C, C), nearly singular along the sum; `lower` (C,);
-    `penalty` (C,). **Returns:** a `Beam`, empty if no admissible vector was found.
-    **Raises:** `numpy.linalg.LinAlgError` where R is not positive definite.
+    `penalty` (C,); `width` of the beam, `WIDTH` by default. **Returns:** a `Beam`, empty if no
+    admissible vector was found.
+    **Raises:** `LinAlgError`, NumPy's or torch's, where R is not positive definite.
     """
+    width = width or WIDTH
     easy = np.diag(covariance) < EASY**2
-    beam = _decode(x, covariance, lower, penalty, total, easy)
+    beam = _decode(x, covariance, lower, penalty, total, easy, width)
     if len(beam.vectors) == 0 and easy.any():  # what was rounded at once leaves no admissible sum
-        beam = _decode(x, covariance, lower, penalty, total, np.zeros_like(easy))
+        beam = _decode(x, covariance, lower, penalty, total, np.zeros_like(easy), width)
     return beam
 
 
-def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, easy: NDArray[np.bool_]) -> Beam:
+def _decode(
+    x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, easy: NDArray[np.bool_], width: int
+) -> Beam:
     fixed = np.maximum(np.rint(x[easy]), lower[easy])
     hard, cost, log_det = ~easy, 0.0, 0.0
     mean, conditional = x[hard], covariance[np.ix_(hard, hard)]
     if easy.any():
-        factor = np.linalg.cholesky(covariance[np.ix_(easy, easy)])
-        cross = solve_triangular(factor, covariance[np.ix_(easy, hard)], lower=True)  # L⁻¹ R_eh
-        residual = solve_triangular(factor, fixed - x[easy], lower=True)
-        cost = float(residual @ residual + penalty[easy][fixed > 0].sum())
-        log_det = 2 * float(np.log(np.diag(factor)).sum())
-        mean, conditional = mean + cross.T @ residual, conditional - cross.T @ cross
-    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], total - int(fixed.sum()))
+        # By torch, like all else that is large: NumPy's own threads and torch's get in each other's way.
+        R = torch.from_numpy(covariance)
+        factor = torch.linalg.cholesky(R if easy.all() else R[easy][:, easy])
+        sides = torch.cat([R[easy][:, hard], torch.from_numpy(fixed - x[easy])[:, None]], dim=1)
+        solved = torch.linalg.solve_triangular(factor, sides, upper=False)
+        cross, residual = solved[:, :-1], solved[:, -1]  # L⁻¹ R_eh and that of the residual
+        cost = float(residual @ residual) + float(penalty[easy][fixed > 0].sum())
+        log_det = 2 * float(factor.diagonal().log().sum())
+        mean, conditional = mean + (cross.T @ residual).numpy(), conditional - (cross.T @ cross).numpy()
+    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], total - int(fixed.sum()), width)
     whole = np.empty((len(vectors), len(x)), dtype=np.int64)
     whole[:, easy], whole[:, hard] = fixed.astype(np.int64), vectors
     right = whole.sum(axis=1) == total
     return Beam(whole[right], costs[right] + cost, log_det + more)
 
 
-def _search(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int) -> tuple[Counts, Array, float]:
+def _search(
+    x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, width: int
+) -> tuple[Counts, Array, float]:
     """Beam search over entries in the order of their conditional variance, smallest first."""
     order, factor, variances = pivoted_ldl(covariance)
     count = len(x)
@@ -75,14 +84,14 @@ def _search(x: Array, covariance: Array, lower: Counts, penalty: Array, total: i
     owed = lower.sum()  # those that the bounds claim for entries to come
     for i, j in enumerate(order):
         owed -= lower[j]
-        centre = x[j] + errors[:, :i] @ factor[i, :i]  # x̂, the conditional means
+        centre = x[j] + np.einsum("ni,i->n", errors[:, :i], factor[i, :i])  # x̂, the conditional means
         upper = left - owed
         first = np.maximum(np.minimum(np.ceil(centre - BRANCHES / 2), upper - BRANCHES + 1), lower[j])
         options = first[:, None] + offsets  # the nearest admissible whole numbers
         away = options - centre[:, None]
         expanded = costs[:, None] + away**2 / variances[i] + penalty[j] * (options > 0)
         flat = np.where(options <= upper[:, None], expanded, np.inf).ravel()
-        kept = np.argsort(flat, kind="stable")[:WIDTH]
+        kept = np.argsort(flat, kind="stable")[:width]
         kept = kept[(flat[kept] <= flat[kept[0]] + WINDOW) & np.isfinite(flat[kept])]
         if len(kept) == 0:
             return np.zeros((0, count), dtype=np.int64), np.zeros(0), 0.0
@@ -107,7 +116,7 @@ def pivoted_ldl(matrix: Array) -> tuple[NDArray[np.int64], Array, Array]:
         j = int(np.argmin(remaining))
         if not remaining[j] > 0:
             raise np.linalg.LinAlgError(f"conditional variance {remaining[j]} of entry {j}")
-        column = matrix[:, j] - scaled[:, :i] @ (variances[:i] * scaled[j, :i])
+        column = matrix[:, j] - np.einsum("ni,i->n", scaled[:, :i], variances[:i] * scaled[j, :i])
         order[i], variances[i] = j, remaining[j]
         open_ = np.isfinite(remaining)
         scaled[open_, i] = column[open_] / variances[i]

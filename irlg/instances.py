@@ -23,6 +23,7 @@ from irlg.observation import Observation, precision
 TOLERANCES = (1e-5, 1e-5, 1e-4, 1e-4, 1e-3, 1e-3, 1e-2, 1e-2)
 STARTS = 6  # a class and round
 STEPS = 30  # of Levenberg and Marquardt
+WORK = 2e7  # C K³ beyond which the search would take more than some seconds
 EXPLAINED = 0.01  # relative residual of the gradients, at most, for a batch
 
 
@@ -54,13 +55,14 @@ class _Solutions:
 
 
 def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> Instances | None:
-    """Find the batch instance by instance, or `None` if no K instances explain the gradients.
+    """Find the batch instance by instance, or `None` if no K instances explain the gradients, if they may
+    not be unique (2K ≥ C) or if the search would take too long (C K³ > 2·10⁷).
 
     **Arguments:** `embeddings` (C, m) near which the classes' instances are looked for; `classes`
     (r,), those that may be present.
     """
     size, count = observation.size, observation.num_classes
-    if 2 * size >= count:
+    if 2 * size >= count or count * size**3 > WORK:
         return None
     constant = embeddings.norm(dim=1).mean()
     target = size * torch.cat([observation.grad_weight.double(), constant * observation.grad_bias.double()[:, None]], 1)

@@ -167,7 +167,7 @@ def real_counts(given: Problem, fit: Fit, omega: Tensor, P: Tensor, n: Tensor) -
     scaled = (n * (1 - fit.B @ given.y))[:, None] * P
     q = scaled.sum(dim=0)
     half = scaled.T @ ((P_omega @ P.T / 2) @ scaled - P_omega * q)
-    R = (torch.outer(q, q) * omega).add_(half).add_(half.T).div_(fit.h)
+    R = (omega * q).mul_(q[:, None]).add_(half).add_(half.T).div_(fit.h)
     psi = (fit.D - (fit.B * fit.M.T).sum(dim=1) * fit.D).clamp(min=0)
     counts, bernoulli = n[:, None], P * (1 - P)
     of_means = torch.minimum(psi[:, None] * counts**2 * P**2 * var, counts**2 * bernoulli)

@@ -15,7 +15,7 @@ BLUE, ORANGE, GREY = "#2b6ca3", "#d9822b", "#8a8a8a"
 
 def gradient_errors(errors: pd.DataFrame) -> Figure:
     """Relative error of the closed form against each oracle over C, one line a dtype."""
-    figure, axes = _panels(1, 1, (6.4, 3.8))
+    figure, axes = panels(1, 1, (6.4, 3.8))
     axis = axes[0]
     for (dtype, oracle), group in errors.groupby(["dtype", "oracle"]):
         colour = BLUE if dtype == "float64" else ORANGE
@@ -33,7 +33,7 @@ def gradient_errors(errors: pd.DataFrame) -> Figure:
 
 def table_3(table: pd.DataFrame) -> Figure:
     """LnAcc of Algorithm 1 and of the constant guess, each network in both modes."""
-    figure, axes = _panels(1, 1, (7.6, 3.2))
+    figure, axes = panels(1, 1, (7.6, 3.2))
     names = list(dict.fromkeys(table.variant))
     _score_dots(axes[0], table, [f"{r.variant}, {r.mode}" for r in table.itertuples()], len(names) * 2)
     return figure
@@ -41,7 +41,7 @@ def table_3(table: pd.DataFrame) -> Figure:
 
 def table_4(table: pd.DataFrame) -> Figure:
     """LnAcc of Algorithm 1 and of the constant guess, a line a distribution."""
-    figure, axes = _panels(1, 1, (7.6, 3.2))
+    figure, axes = panels(1, 1, (7.6, 3.2))
     _score_dots(axes[0], table, list(table.row), table.row.nunique())
     published = [(index, tables.PAPER_TABLE_4[row][1]) for index, row in enumerate(dict.fromkeys(table.row))]
     heights, values = zip(*published, strict=True)
@@ -75,7 +75,7 @@ def embeddings(cosines: Array, norms: Array, true_norms: Array, grad_bias: Array
     **Arguments:** (C,) each: cosine with the true class mean (NaN where absent), ‖e^i‖, the true
     mean's norm (NaN where absent), ∇b_i, true counts.
     """
-    figure, (left, right) = _panels(1, 2, (9.2, 3.6))
+    figure, (left, right) = panels(1, 2, (9.2, 3.6))
     present = counts > 0
     left.scatter(counts[present] + np.linspace(-0.15, 0.15, present.sum()), cosines[present], s=16, color=BLUE)
     left.set(xlabel="instances of the class in the batch", ylabel="cosine of $e^i$ and the true class mean")
@@ -91,7 +91,7 @@ def embeddings(cosines: Array, norms: Array, true_norms: Array, grad_bias: Array
 
 def system(probabilities: Array) -> Figure:
     """The probabilities p^i of line 4 and the linear system of equation (6) that they make."""
-    figure, (left, right) = _panels(1, 2, (9.2, 3.9))
+    figure, (left, right) = panels(1, 2, (9.2, 3.9))
     shown = left.imshow(probabilities, norm=LogNorm(), cmap="viridis", interpolation="nearest")
     left.set(xlabel="class j", ylabel="class i", title="$p^i_j$ (row i: softmax of $W e^i + b$)")
     figure.colorbar(shown, ax=left, shrink=0.85)
@@ -105,7 +105,7 @@ def system(probabilities: Array) -> Figure:
 
 def counts(true: Array, restored: Array, raw: Array) -> Figure:
     """Restored against true counts, a bar a class, and the solution before rounding."""
-    figure, axes = _panels(1, 1, (9.2, 3.0))
+    figure, axes = panels(1, 1, (9.2, 3.0))
     axis, places = axes[0], np.arange(len(true))
     axis.bar(places, true, width=0.8, color="#c9d8e6", label="true")
     axis.plot(places, restored, "o", color=BLUE, ms=4, label="restored")
@@ -118,7 +118,7 @@ def counts(true: Array, restored: Array, raw: Array) -> Figure:
 
 def unique_failure(grad_bias: Array, norms: Array, raw: Array, wrong: NDArray[np.bool_]) -> Figure:
     """One Unique batch, a dot a class: ∇b_i, ‖e^i‖ against it, and n_i before rounding."""
-    figure, (left, middle, right) = _panels(1, 3, (11.5, 3.6))
+    figure, (left, middle, right) = panels(1, 3, (11.5, 3.6))
     classes = len(raw)
     left.axhline(0, color=GREY, lw=0.8)
     for part, colour, name in ((~wrong, BLUE, "count right"), (wrong, ORANGE, "count wrong")):
@@ -138,7 +138,7 @@ def unique_failure(grad_bias: Array, norms: Array, raw: Array, wrong: NDArray[np
 
 def unique_initialisations(trials: pd.DataFrame) -> Figure:
     """LnAcc of every Unique trial of Algorithm 1, a column an initialisation, beside the paper's mean."""
-    figure, axes = _panels(1, 1, (6.4, 3.4))
+    figure, axes = panels(1, 1, (6.4, 3.4))
     axis = axes[0]
     for initialisation, group in trials.groupby("initialisation"):
         jitter = np.linspace(-0.25, 0.25, len(group))
@@ -152,7 +152,7 @@ def unique_initialisations(trials: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     # Not pyplot's figure, which Jupyter would show a second time.
     figure = Figure(figsize=size, layout="constrained")
     return figure, list(np.ravel(figure.subplots(rows, columns)))

@@ -172,7 +172,8 @@ def restore(
 
     The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU);
     `None` finds out, which cannot succeed where every class is present. `search`: whether to look for
-    each instance on its own where K < C/2 and the counts are not sure; it takes some tenths of a second.
+    each instance on its own where the counts are not sure, K < C/2 and C K³ ≤ 2·10⁷; it takes up to some
+    seconds.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
     Everything is computed in float64. **Raises:** `ValueError` for an unknown method, and for an unknown

@@ -1,0 +1,105 @@
+"""Notebook G's pictures. Each function draws results that it is given and runs nothing."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from irlg.plots import BLUE, GREY, ORANGE, panels
+
+Array = NDArray[np.float64]
+GREEN = "#4a9a5b"
+
+
+def explosion(grad_bias: Array, norms: Array, pooled: Array, true_norms: Array) -> Figure:
+    """Length of each class's inferred embedding over |∇b_i|: the quotient's and the pooled fit's.
+
+    **Arguments:** (C,) each; the last are the lengths of the true class means.
+    """
+    figure, (axis,) = panels(1, 1, (6.4, 3.6))
+    size = np.abs(grad_bias)
+    axis.loglog(size, norms, "o", color=ORANGE, ms=4, label=r"$e^i = \nabla W_i / \nabla b_i$ (Algorithm 1)")
+    axis.loglog(size, pooled, "o", color=BLUE, ms=4, label=r"$\mu + \delta_i$ (pooled)")
+    axis.axhspan(true_norms.min(), true_norms.max(), color=GREY, alpha=0.3, lw=0, label="true class means")
+    axis.set(xlabel=r"$|\nabla b_i|$", ylabel="length of the embedding of class i")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def covariance(matrix: Array, error: Array) -> Figure:
+    """Correlations of the real-valued counts, and the spectrum of their covariance, with a batch's true error.
+
+    **Arguments:** R (C, C); `error` (C,), real-valued less true counts of the batch.
+    """
+    figure, (left, right) = panels(1, 2, (9.2, 3.9))
+    scale = np.sqrt(np.diag(matrix))
+    # Classes that move together side by side.
+    values, vectors = np.linalg.eigh(matrix)
+    order = np.argsort(vectors[:, -1] / scale)
+    correlation = (matrix / np.outer(scale, scale))[np.ix_(order, order)]
+    shown = left.imshow(correlation, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest")
+    left.set(xlabel="class, sorted", ylabel="class, sorted", title="correlation of the real-valued counts")
+    figure.colorbar(shown, ax=left, shrink=0.85)
+    rank = np.arange(1, len(values) + 1)
+    right.semilogy(rank, np.sqrt(values.clip(min=1e-12))[::-1], "o", color=BLUE, ms=3, label="standard deviation by R")
+    right.semilogy(rank, np.abs(error @ vectors)[::-1], "x", color=ORANGE, ms=4, label="|true error| of this batch")
+    right.axhline(0.5, color=GREY, lw=0.8, ls="--", label="half an instance")
+    right.set(xlabel="direction (eigenvector of R)", ylabel="instances", ylim=(1e-5, None), title="spectrum")
+    right.legend(fontsize=8)
+    return figure
+
+
+def decoders(trials: pd.DataFrame) -> Figure:
+    """Share of batches decoded exactly over K, one line a way to make whole numbers of the same x and R."""
+    figure, (axis,) = panels(1, 1, (6.4, 3.4))
+    colours = dict(zip(dict.fromkeys(trials.decoder), (GREY, ORANGE, BLUE), strict=True))
+    for shift, (name, group) in enumerate(trials.groupby("decoder", sort=False)):
+        share = group.groupby("K").exact.agg(["mean", "size"])
+        error = np.sqrt(share["mean"] * (1 - share["mean"]) / share["size"])
+        axis.errorbar(
+            share.index * 1.03**shift, share["mean"], yerr=error, fmt="o-", ms=4, color=colours[name], label=name
+        )
+    axis.set(
+        xscale="log", xlabel="K, all 100 classes equally often", ylabel="share of batches exact", ylim=(-0.04, 1.04)
+    )
+    axis.legend(fontsize=8)
+    return figure
+
+
+def beyond(table: pd.DataFrame) -> Figure:
+    """LnAcc of every setting: Algorithm 1, the guess, the lattice, and where told that embeddings are ≥ 0."""
+    names = [f"{r.network}, {r.training}, {r.draw}" for r in table.itertuples()]
+    places = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    figure, (axis,) = panels(1, 1, (7.6, 0.24 * len(places) + 1))
+    styles = {
+        "irlg": ("s", ORANGE, "Algorithm 1"),
+        "uniform": ("|", "black", "guess Σp = K/C"),
+        "lattice, told": ("o", GREEN, "lattice, ReLU told"),
+        "lattice": ("o", BLUE, "lattice"),
+    }
+    for method, (marker, colour, label) in styles.items():
+        mine = (table.method == method).to_numpy()
+        part, heights = table[mine], [places[name] for name, keep in zip(names, mine, strict=True) if keep]
+        spread = np.abs(part[["ln_acc_low", "ln_acc_high"]].to_numpy().T - part.ln_acc.to_numpy())
+        axis.errorbar(part.ln_acc, heights, xerr=spread, fmt=marker, color=colour, ms=5, lw=1, label=label)
+    axis.set_yticks(range(len(places)), list(places), fontsize=7)
+    axis.invert_yaxis()
+    axis.set(xlabel="LnAcc, mean and 95 % interval", xlim=(-0.02, 1.02))
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    axis.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def reliability(bins: dict[str, pd.DataFrame]) -> Figure:
+    """Share of exact batches over the stated probability, a line a group; the area of a dot is its N."""
+    figure, (axis,) = panels(1, 1, (4.6, 4.2))
+    axis.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
+    for (name, table), colour in zip(bins.items(), (BLUE, ORANGE), strict=False):
+        spread = np.abs(table[["exact_low", "exact_high"]].to_numpy().T - table.exact.to_numpy())
+        axis.errorbar(table.stated, table.exact, yerr=spread, fmt="none", color=colour, lw=1)
+        size = 10 + 120 * table.N / max(group.N.max() for group in bins.values())
+        axis.scatter(table.stated, table.exact, s=size, color=colour, alpha=0.8, label=f"{name}, N = {table.N.sum():,}")
+    axis.set(xlabel="stated probability of the whole vector", ylabel="share of batches exact", xlim=(-0.04, 1.04))
+    axis.set_ylim(-0.04, 1.04)
+    axis.legend(fontsize=8, loc="upper left")
+    return figure

@@ -1,0 +1,104 @@
+"""Notebook G's tables from per-trial rows; nothing here runs an experiment."""
+
+import numpy as np
+import pandas as pd
+
+from irlg import statistics
+from irlg.tables import aggregate, markdown, span
+
+SETTING = ["network", "training", "draw"]
+BINS = np.linspace(0, 1, 11)
+NAMES = {"irlg": "Algorithm 1", "uniform": "guess", "lattice": "lattice", "lattice, told": "lattice, ReLU told"}
+
+
+def beyond(trials: pd.DataFrame) -> pd.DataFrame:
+    """One row a setting and method: means with intervals (see `tables.aggregate`), mean probability, median seconds."""
+    table = aggregate(trials, [*SETTING, "method", "data"])
+    groups = trials.groupby([*SETTING, "method", "data"], sort=False)
+    probability, seconds = groups.probability.mean(), groups.seconds.median()
+    return table.assign(probability=probability.to_numpy(), seconds=seconds.to_numpy())
+
+
+def beyond_view(table: pd.DataFrame) -> str:
+    """`beyond` as Markdown: a row a setting, LeAcc / LnAcc of each method, share of exact batches of the lattice."""
+    rows = []
+    for key, group in table.groupby(SETTING, sort=False):
+        of = {r.method: r for r in group.itertuples()}
+        row = dict(zip(SETTING, key, strict=True))
+        row |= {NAMES[m]: f"{of[m].le_acc:.3f} / {of[m].ln_acc:.3f}" if m in of else "" for m in NAMES}
+        ours = of["lattice"]
+        row |= {
+            "LnAcc [95 %]": span(ours.ln_acc_low, ours.ln_acc_high),
+            "exact [95 %]": f"{ours.exact:.2f} {span(ours.exact_low, ours.exact_high, 2)}",
+            "mean p": f"{ours.probability:.2f}",
+            "ms": f"{1000 * ours.seconds:.0f}",
+            "N": str(ours.N),
+        }
+        rows.append(row)
+    return markdown(pd.DataFrame(rows))
+
+
+def differences(trials: pd.DataFrame) -> pd.DataFrame:
+    """LnAcc of the lattice less that of each rival, paired by batch: mean and standard error, a row each."""
+    wide = trials.pivot_table(
+        index=[*SETTING, "initialisation", "trial"], columns="method", values="ln_acc", sort=False
+    )
+    rows = []
+    for key, group in wide.groupby(SETTING, sort=False):
+        for rival in ("irlg", "uniform"):
+            difference = group["lattice"] - group[rival]
+            about = dict(zip(SETTING, key, strict=True)) | {"rival": rival, "N": len(difference)}
+            rows.append(about | {"difference": difference.mean(), "standard_error": difference.sem()})
+    return pd.DataFrame(rows)
+
+
+def reliability(trials: pd.DataFrame) -> pd.DataFrame:
+    """Share of exact batches by what probability was stated, in tenths, with Wilson intervals."""
+    place = pd.cut(trials.probability, BINS, labels=False, include_lowest=True)
+    rows = []
+    for bin_, group in trials.groupby(place):
+        exact = int(group.exact.sum())
+        low, high = statistics.wilson(exact, len(group))
+        rows.append(
+            {
+                "from": BINS[int(bin_)],
+                "to": BINS[int(bin_) + 1],
+                "N": len(group),
+                "stated": group.probability.mean(),
+                "exact": exact / len(group),
+                "exact_low": low,
+                "exact_high": high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def calibration_error(bins: pd.DataFrame) -> float:
+    """Expected calibration error of `reliability`: mean distance of stated and true share, weighted by N."""
+    return float((bins.N * (bins.stated - bins.exact).abs()).sum() / bins.N.sum())
+
+
+def certain(trials: pd.DataFrame) -> tuple[int, int]:
+    """How many batches were reported at p > 0.999, and how many of these are exact."""
+    chosen = trials[trials.probability > 0.999]
+    return len(chosen), int(chosen.exact.sum())
+
+
+def ablation(trials: pd.DataFrame) -> pd.DataFrame:
+    """Means over settings without each part, untrained and trained networks apart: one row a part."""
+    rows = []
+    for name, group in trials.groupby("method", sort=False):
+        row: dict[str, object] = {"without": name}
+        for kind, part in group.groupby("trained", sort=False):
+            sure = part[part.probability > 0.999]
+            row |= {f"LnAcc, {kind}": part.ln_acc.mean(), f"exact, {kind}": part.exact.mean(), f"N, {kind}": len(part)}
+            row |= {f"exact at p > 0.999, {kind}": f"{int(sure.exact.sum())} of {len(sure)}"}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def unknown(trials: pd.DataFrame) -> pd.DataFrame:
+    """How often an unknown K is found, by setting, with the mean probability of the K that was taken."""
+    groups = trials.groupby(SETTING, sort=False)
+    table = groups.agg(N=("right", "size"), right=("right", "mean"), probability=("probability", "mean"))
+    return table.assign(exact=groups.exact.mean()).reset_index()

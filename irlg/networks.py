@@ -1,0 +1,104 @@
+"""The networks that notebook G compares methods on: untrained, and after some training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from irlg import training
+from irlg.data import ImageSet
+from irlg.models import Classifier, build, fcn3, lenet5
+from irlg.observation import Observation
+from irlg.sampling import Indices, balanced_batch, stream, uniform_batch
+
+ACTIVATIONS = {"LeNet-5": nn.ReLU, "LeNet-5 SiLU": nn.SiLU, "LeNet-5 LeakyReLU": nn.LeakyReLU}
+EPOCHS = {1: "1 epoch", 3: "3 epochs", 12: "12 epochs"}  # of LeNet-5 on CIFAR-100
+STEPS = {100: "100 steps", 1000: "1,000 steps"}  # of FCN-3 on MNIST
+HELD_OUT = 0.1  # share of the images that training never sees
+FIRST = 100  # seed of the first initialisation, apart from those on which the method was developed
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network, and how it embeds all images of its dataset: `embeddings` (N, m), `labels` (N,).
+
+    `name` and `training` say which it is, `initialisation` which of its kind; `nonnegative`, whether
+    embeddings cannot be negative; `accuracy`, that on images it was not trained on.
+    """
+
+    name: str
+    training: str
+    initialisation: int
+    head: nn.Linear
+    embeddings: Tensor
+    labels: Indices
+    nonnegative: bool
+    accuracy: float
+
+    def observe(self, indices: Indices) -> tuple[Observation, Tensor]:
+        """What the server sees of a batch of these images, in eval mode, and its true counts (C,)."""
+        labels = torch.as_tensor(self.labels[indices], device=self.embeddings.device)
+        observation = Observation.from_embeddings(self.embeddings[indices], labels, self.head)
+        return observation, torch.bincount(labels, minlength=self.head.out_features)
+
+    def draw(self, what: str, trial: int, seed: int) -> Indices:
+        """The images of one trial of a setting, the same whatever the network has learnt."""
+        rng = stream(seed, "G", self.name, what, self.initialisation, trial)
+        kind, _, number = what.rpartition(" ")
+        if kind == "random":
+            return uniform_batch(rng, self.labels, int(number))
+        classes = int(kind.split()[0])
+        return balanced_batch(rng, self.labels, classes, int(number))
+
+
+def lenets(images: ImageSet, initialisations: int, epochs: int, seed: int, device: str) -> Iterator[Network]:
+    """LeNet-5 untrained with each activation, and with ReLU after those of `EPOCHS` that `epochs` reaches."""
+    data = _Data(images, seed, device)
+    for number in range(initialisations):
+        start = seed + FIRST + number
+        for name, activation in ACTIVATIONS.items():
+            model = build(lenet5, start, activation=activation).to(device)
+            yield data.network(name, "untrained", number, model, activation is nn.ReLU)
+        per_epoch = len(data.seen) // training.BATCH
+        marks = {epoch * per_epoch: name for epoch, name in EPOCHS.items() if epoch <= epochs}
+        trained = training.train(build(lenet5, start).to(device), *data.training(), training.adam, list(marks), start)
+        for name, model in zip(marks.values(), trained, strict=True):
+            yield data.network("LeNet-5", name, number, model, True)
+
+
+def fcns(images: ImageSet, initialisations: int, seed: int, device: str) -> Iterator[Network]:
+    """FCN-3 untrained, and after `STEPS` of gradient descent."""
+    data = _Data(images, seed, device)
+    for number in range(initialisations):
+        start = seed + FIRST + number
+        model = build(fcn3, start).to(device)
+        yield data.network("FCN-3", "untrained", number, model, True)
+        trained = training.train(model, *data.training(), training.sgd, list(STEPS), start)
+        for name, model in zip(STEPS.values(), trained, strict=True):
+            yield data.network("FCN-3", name, number, model, True)
+
+
+class _Data:
+    """All images of a dataset on the device, and which of them training sees."""
+
+    def __init__(self, images: ImageSet, seed: int, device: str) -> None:
+        count = len(images.labels)
+        order = stream(seed, "G held out").permutation(count)
+        held = int(HELD_OUT * count)
+        self.held_out, self.seen = (torch.as_tensor(part, device=device) for part in (order[:held], order[held:]))
+        self.pixels = torch.cat([images.load(part, device) for part in np.array_split(np.arange(count), 32)])
+        self.labels = images.labels
+        self.targets = torch.as_tensor(images.labels, device=device)
+
+    def training(self) -> tuple[Tensor, Tensor]:
+        return self.pixels[self.seen], self.targets[self.seen]
+
+    def network(self, name: str, trained: str, initialisation: int, model: Classifier, nonnegative: bool) -> Network:
+        with torch.inference_mode():
+            parts = [model.hidden(model.features(part)) for part in torch.split(self.pixels, 2048)]
+            embeddings = torch.cat(parts)
+            right = model.head(embeddings[self.held_out]).argmax(dim=1) == self.targets[self.held_out]
+        accuracy = float(right.double().mean())
+        return Network(name, trained, initialisation, model.head, embeddings, self.labels, nonnegative, accuracy)
