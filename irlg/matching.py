@@ -1,0 +1,30 @@
+"""Reconstructed images against the originals: which belongs to which, and how alike they are."""
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+
+def match(reconstructed: Tensor, originals: Tensor) -> NDArray[np.int64]:
+    """The one-to-one assignment of reconstructions to originals of least total squared error.
+
+    A gradient is a mean over the batch, so reconstructions come in no order. **Arguments:** both
+    (K, channels, height, width). **Returns:** (K,): entry k is the reconstruction of original k.
+    """
+    one, other = (images.flatten(1).double().cpu() for images in (originals, reconstructed))
+    return linear_sum_assignment(torch.cdist(one, other).square().numpy())[1]
+
+
+def scores(reconstructed: Tensor, originals: Tensor) -> pd.DataFrame:
+    """PSNR in dB and SSIM of each original's reconstruction, in the originals' order.
+
+    **Arguments:** both (K, channels, height, width), pixels in [0, 1], matched already.
+    """
+    psnr = peak_signal_noise_ratio(reconstructed, originals, data_range=1.0, dim=(1, 2, 3), reduction="none")
+    ssim = structural_similarity_index_measure(reconstructed, originals, data_range=1.0, reduction="none")
+    values = {"psnr": psnr, "ssim": ssim}
+    return pd.DataFrame({name: np.asarray(torch.as_tensor(value).cpu()) for name, value in values.items()})
