@@ -1,0 +1,159 @@
+"""Appendix D as trials: one client's step, attacked with and without the restored labels, and scored."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from irlg import estimator, matching, models
+from irlg.data import ImageSet
+from irlg.gradients import batch_gradient
+from irlg.inversion import Progress, invert
+from irlg.models import Classifier
+from irlg.objective import InversionConfig
+from irlg.observation import Observation
+from irlg.restoration import restore
+from irlg.sampling import Indices
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A row of the tables: which labels the attack is given, its settings, and both network modes.
+
+    `labels`: `"joint-shared"`, `"joint"` (see `irlg.invert`), `"restored"` (the counts of
+    `irlg.restore`, method `"irlg"`, sorted by class) or `"true"` (the batch's own, sorted by class);
+    `client`, `attacker`: `"eval"` or `"train"`, the mode in which the gradient was computed and the
+    one in which the attack evaluates the network.
+    """
+
+    name: str
+    labels: str
+    config: InversionConfig
+    client: str = "eval"
+    attacker: str = "eval"
+
+
+def attacks(config: InversionConfig, tuned: InversionConfig, batchnorm: bool) -> list[Attack]:
+    """The four label treatments under the same settings, the tuned settings, and both train modes."""
+    rows = [Attack(labels, labels, config) for labels in ("joint-shared", "joint", "restored", "true")]
+    rows.append(Attack("tuned", "restored", tuned))
+    if batchnorm:
+        rows.append(Attack("train mode, unaware", "restored", config, "train", "eval"))
+        rows.append(Attack("train mode, aware", "restored", config, "train", "train"))
+    return rows
+
+
+def figure_6_batch(rng: np.random.Generator, labels: Indices, batch_size: int, classes: int) -> Indices:
+    """`batch_size` different images of `classes` random classes, a random split of them (Figure 6).
+
+    Every class has an image, and every such split is as likely as any other. **Returns:** indices
+    (batch_size,) into `labels`, sorted by class.
+    """
+    chosen = np.sort(rng.choice(np.unique(labels), classes, replace=False))
+    cuts = np.sort(rng.choice(np.arange(1, batch_size), classes - 1, replace=False))
+    counts = np.diff([0, *cuts, batch_size])
+    return np.concatenate(
+        [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in zip(chosen, counts, strict=True)]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One client's step: a network, and `indices` (K,) into an image set, sorted by class."""
+
+    network: Callable[..., Classifier]
+    images: ImageSet
+    indices: Indices
+    seed: int
+    device: str
+
+    @property
+    def labels(self) -> Tensor:
+        """(K,) class indices."""
+        return torch.as_tensor(self.images.labels[self.indices], device=self.device)
+
+    @property
+    def originals(self) -> Tensor:
+        """(K, channels, height, width), pixels in [0, 1]."""
+        return self.images.pixels(self.indices).to(self.device).float() / 255
+
+    def model(self, mode: str) -> Classifier:
+        """The network, the same for the same seed, in `"eval"` or `"train"` mode."""
+        return models.build(self.network, self.seed).to(self.device).train(mode == "train")
+
+    def gradient(self, mode: str) -> tuple[Tensor, ...]:
+        """What the client sends."""
+        return batch_gradient(self.model(mode), self.images.load(self.indices, self.device), self.labels)
+
+    def restored(self, mode: str) -> Tensor:
+        """(K,) class indices, sorted: the counts that Algorithm 1 restores from that gradient.
+
+        Where these don't sum to K, they are the solution's, before rounding, by largest remainder.
+        """
+        images = self.images.load(self.indices, self.device)
+        found = restore(Observation.from_batch(self.model(mode), images, self.labels), "irlg")
+        counts, size = found.counts, len(self.indices)
+        if int(counts.sum()) != size:
+            counts = estimator.largest_remainder(found.raw_counts, torch.zeros_like(counts), size)
+        return torch.repeat_interleave(torch.arange(len(counts), device=self.device), counts)
+
+
+@dataclass(eq=False)
+class Outcome:
+    """An attack's result: `images` (K, channels, height, width) in the originals' order.
+
+    `scores`: a row an original; `trace`: objective and mean matched PSNR at each report;
+    `snapshots`: images at a few iterations, in the order of `images`; `exact`: whether the labels
+    given were the true ones; `seconds` of the whole attack.
+    """
+
+    images: Tensor
+    scores: pd.DataFrame
+    exact: bool
+    seconds: float
+    trace: list[dict[str, float]] = field(default_factory=list)
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+
+
+def attack_step(attack: Attack, step: Step) -> Outcome:
+    """Run one attack on one step, and score what it reconstructs against the originals."""
+    originals = step.originals
+    labels: Tensor | str = attack.labels
+    if attack.labels == "restored":
+        labels = step.restored(attack.client)
+    elif attack.labels == "true":
+        labels = step.labels
+    config = attack.config
+    shown = {0, config.interval, 4 * config.interval, 16 * config.interval, config.steps}
+    trace: list[dict[str, float]] = []
+    snapshots: dict[int, Tensor] = {}
+
+    def watch(progress: Progress) -> None:
+        images = progress.images.cpu()
+        psnr = matching.scores(images[matching.match(images, originals)], originals.cpu()).psnr.mean()
+        trace.append({"iteration": progress.iteration, "objective": progress.objective, "psnr": psnr})
+        if progress.iteration in shown:
+            snapshots[progress.iteration] = images
+
+    model, gradient = step.model(attack.attacker), step.gradient(attack.client)
+    start = time.perf_counter()
+    found = invert(
+        model,
+        gradient,
+        labels,
+        (originals.shape[0], *originals.shape[1:]),
+        config,
+        mean=step.images.mean,
+        std=step.images.std,
+        progress=watch,
+    )
+    seconds = time.perf_counter() - start
+    order = matching.match(found.images, originals)
+    images = found.images[order].cpu()
+    exact = isinstance(labels, Tensor) and torch.equal(labels, step.labels)
+    scores = matching.scores(images, originals.cpu())
+    return Outcome(images, scores, exact, seconds, trace, {i: s[order] for i, s in snapshots.items()})

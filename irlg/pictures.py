@@ -1,0 +1,77 @@
+"""Pictures of appendix D: images in aligned columns, and curves. They draw results and run nothing."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+INCHES = 0.92  # of an image's side, with what surrounds it
+
+
+def reconstructions(
+    originals: Tensor, names: Sequence[str], rows: Mapping[str, tuple[Tensor, pd.DataFrame]], columns: int
+) -> Figure:
+    """Originals with their class names, and below each its reconstructions with PSNR and SSIM.
+
+    **Arguments:** `originals` (K, channels, height, width), pixels in [0, 1]; `names`, K class names;
+    `rows`: by name, images in the originals' order and their scores (see `matching.scores`);
+    `columns`: images a line; after so many a new block of lines begins.
+    """
+    blocks = -(-len(originals) // columns)
+    figure = Figure(figsize=(INCHES * columns + 0.9, 1.22 * INCHES * blocks * (len(rows) + 1)), layout="constrained")
+    axes = figure.subplots(blocks * (len(rows) + 1), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for k in range(len(originals)):
+        line, column = k // columns * (len(rows) + 1), k % columns
+        _image(axes[line, column], originals[k], names[k])
+        for below, (images, scores) in enumerate(rows.values(), start=1):
+            text = f"{scores.psnr[k]:.1f} dB, {scores.ssim[k]:.2f}"
+            _image(axes[line + below, column], images[k], text)
+    for line, axis in enumerate(axes[:, 0]):
+        name = ["original", *rows][line % (len(rows) + 1)]
+        axis.text(-0.12, 0.5, name, fontsize=8, rotation=90, ha="right", va="center", transform=axis.transAxes)
+    return figure
+
+
+def snapshots(images: Mapping[int, Tensor], columns: int) -> Figure:
+    """The first `columns` reconstructions of an attack, a line an iteration.
+
+    **Arguments:** `images`: (K, channels, height, width), pixels in [0, 1], by iteration.
+    """
+    figure = Figure(figsize=(INCHES * columns + 0.9, INCHES * len(images)), layout="constrained")
+    axes = figure.subplots(len(images), columns, squeeze=False)
+    for line, (iteration, part) in zip(axes, images.items(), strict=True):
+        for k, axis in enumerate(line):
+            axis.set_axis_off()
+            if k < len(part):
+                _image(axis, part[k], "")
+        line[0].text(-0.12, 0.5, f"{iteration:,}", fontsize=8, ha="right", va="center", transform=line[0].transAxes)
+    return figure
+
+
+def curves(traces: pd.DataFrame) -> Figure:
+    """Objective and mean matched PSNR over iterations, a line an attack and seed.
+
+    **Arguments:** `traces`: one row a report, with attack, seed, iteration, objective and psnr.
+    """
+    figure = Figure(figsize=(9.2, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(traces.attack))}
+    for (name, seed), part in traces.groupby(["attack", "seed"], sort=False):
+        # `true` lies on `restored` where restoration is exact: dashes let both be seen.
+        style = {"color": colours[name], "lw": 1.3, "ls": "--" if name == "true" else "-"}
+        left.semilogy(part.iteration, part.objective, **style)
+        right.plot(part.iteration, part.psnr, label=name if seed == traces.seed.iloc[0] else None, **style)
+    left.set(xlabel="iteration", ylabel="objective")
+    right.set(xlabel="iteration", ylabel="PSNR, mean of the batch, dB")
+    right.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def _image(axis: Axes, image: Tensor, text: str) -> None:
+    axis.imshow(np.asarray(image.permute(1, 2, 0)).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.text(0.5, -0.06, text, fontsize=7, ha="center", va="top", transform=axis.transAxes)
