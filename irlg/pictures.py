@@ -1,6 +1,6 @@
 """Pictures of appendix D: images in aligned columns, and curves. They draw results and run nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,31 +8,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-INCHES = 0.92  # of an image's side, with what surrounds it
+from irlg.figure6 import Outcome, Step
+
+INCHES = 0.88  # of an image's side, with what surrounds it
 
 
 def reconstructions(
-    originals: Tensor, names: Sequence[str], rows: Mapping[str, tuple[Tensor, pd.DataFrame]], columns: int
+    step: Step, outcomes: Mapping[str, Outcome], shown: Sequence[str], columns: int, chosen: Iterable[int] | None = None
 ) -> Figure:
     """Originals with their class names, and below each its reconstructions with PSNR and SSIM.
 
-    **Arguments:** `originals` (K, channels, height, width), pixels in [0, 1]; `names`, K class names;
-    `rows`: by name, images in the originals' order and their scores (see `matching.scores`);
-    `columns`: images a line; after so many a new block of lines begins.
+    **Arguments:** `outcomes` by attack, and which of them are `shown`; `columns`: images a line, after
+    which a new block of lines begins; `chosen`: which originals, by default all.
     """
-    blocks = -(-len(originals) // columns)
-    figure = Figure(figsize=(INCHES * columns + 0.9, 1.22 * INCHES * blocks * (len(rows) + 1)), layout="constrained")
-    axes = figure.subplots(blocks * (len(rows) + 1), columns, squeeze=False)
+    originals, labels = step.originals.cpu(), step.labels.tolist()
+    places = list(range(len(originals)) if chosen is None else chosen)
+    lines = len(shown) + 1
+    blocks = -(-len(places) // columns)
+    figure = Figure(figsize=(INCHES * columns + 0.4, 1.22 * INCHES * blocks * lines), layout="constrained")
+    axes = figure.subplots(blocks * lines, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    for k in range(len(originals)):
-        line, column = k // columns * (len(rows) + 1), k % columns
-        _image(axes[line, column], originals[k], names[k])
-        for below, (images, scores) in enumerate(rows.values(), start=1):
+    for place, k in enumerate(places):
+        line, column = place // columns * lines, place % columns
+        _image(axes[line, column], originals[k], step.images.classes[labels[k]].replace("_", " "))
+        for below, name in enumerate(shown, start=1):
+            scores = outcomes[name].scores
             text = f"{scores.psnr[k]:.1f} dB, {scores.ssim[k]:.2f}"
-            _image(axes[line + below, column], images[k], text)
+            _image(axes[line + below, column], outcomes[name].images[k], text)
     for line, axis in enumerate(axes[:, 0]):
-        name = ["original", *rows][line % (len(rows) + 1)]
+        name = ["original", *shown][line % lines]
         axis.text(-0.12, 0.5, name, fontsize=8, rotation=90, ha="right", va="center", transform=axis.transAxes)
     return figure
 
@@ -42,7 +47,7 @@ def snapshots(images: Mapping[int, Tensor], columns: int) -> Figure:
 
     **Arguments:** `images`: (K, channels, height, width), pixels in [0, 1], by iteration.
     """
-    figure = Figure(figsize=(INCHES * columns + 0.9, INCHES * len(images)), layout="constrained")
+    figure = Figure(figsize=(INCHES * columns + 0.4, INCHES * len(images)), layout="constrained")
     axes = figure.subplots(len(images), columns, squeeze=False)
     for line, (iteration, part) in zip(axes, images.items(), strict=True):
         for k, axis in enumerate(line):

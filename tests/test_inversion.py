@@ -12,6 +12,7 @@ from irlg import matching, models
 from irlg.gradients import GradientOf
 from irlg.inversion import DivergedError
 from irlg.objective import Problem, cosine_distance, total_variation
+from irlg.reference import inverting_gradients
 
 
 def linear_model(classes=5, pixels=64, dtype=torch.float64):
@@ -45,6 +46,14 @@ def test_one_image_through_one_linear_layer_is_known_by_formula_and_found_by_the
     found = irlg.invert(model, gradient, label, (1, 1, 8, 8), settings(steps=1500, tv_weight=0.0, l2_weight=0.0))
     assert matching.scores(found.images, image).psnr[0] > 40
     assert found.objectives.shape == (1501,) and found.objective == found.objectives[-1] < 1e-4
+
+
+def test_the_attack_is_the_plain_loop():
+    model, gradient, labels, shape = small_problem()
+    found = irlg.invert(model, gradient, labels, shape, settings(steps=40))
+    problem = Problem(model, gradient, labels, shape, settings(steps=40), (0.0,), (1.0,))
+    plain = inverting_gradients(model, gradient, labels, problem.start(0)[0].detach(), 40, 8e-3)
+    assert torch.allclose(found.images, plain, rtol=0, atol=1e-9)
 
 
 def test_the_span_of_the_first_gradient_holds_the_images():
