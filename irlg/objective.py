@@ -65,18 +65,23 @@ class InversionConfig:
 FIGURE_6 = InversionConfig()
 
 
-def cosine_distance(gradient: Sequence[Tensor], target: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """1 − cos of two gradients, each taken as one long vector over all layers: from 0 to 2.
+class CosineDistance:
+    """1 − cos of a gradient and `target`, each taken as one long vector over all layers: from 0 to 2.
 
-    **Arguments:** `gradient`, `target`: a tensor a parameter; `weights`, one a parameter, by which
-    both are multiplied.
+    **Arguments:** `target`, a tensor a parameter; `weights`, one a parameter, by which both gradients
+    are multiplied.
     """
 
-    def product(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-        dots = torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)])
-        return dots @ weights.square()
+    def __init__(self, target: Sequence[Tensor], weights: Sequence[float]) -> None:
+        norm = math.sqrt(sum(weight**2 * float(t.square().sum()) for weight, t in zip(weights, target, strict=True)))
+        # The weights of both gradients and the target's norm, put into the target once.
+        self.direction = [(t * (weight**2 / norm)).flatten() for weight, t in zip(weights, target, strict=True)]
+        self.squares = target[0].new_tensor(weights).square()
 
-    return 1 - product(gradient, target) / torch.sqrt(product(gradient, gradient) * product(target, target))
+    def __call__(self, gradient: Sequence[Tensor]) -> Tensor:
+        flat = [g.flatten() for g in gradient]
+        dot = torch.stack([torch.dot(g, d) for g, d in zip(flat, self.direction, strict=True)]).sum()
+        return 1 - dot / torch.sqrt(torch.stack([torch.dot(g, g) for g in flat]) @ self.squares)
 
 
 def total_variation(images: Tensor) -> Tensor:
@@ -111,7 +116,7 @@ class Problem:
         names = list(self.gradient_of.parameters)
         head = names[-1].rpartition(".")[0]
         weights = [config.last_weight if name.rpartition(".")[0] == head else 1.0 for name in names]
-        self.weights = torch.tensor(weights).to(self.like)
+        self.distance = CosineDistance(self.target, weights)
         self.basis = self._span() if config.span else None
         self.labels = labels
         if isinstance(labels, Tensor):
@@ -143,7 +148,7 @@ class Problem:
         images, config = unknowns[0], self.config
         gradient = self.gradient_of(images, self.label_rows(unknowns), create_graph=True)
         priors = config.tv_weight * total_variation(images) + config.l2_weight * images.norm()
-        return cosine_distance(gradient, self.target, self.weights) + priors
+        return self.distance(gradient) + priors
 
     @torch.no_grad()
     def constrain(self, images: Tensor, iteration: int) -> None:

@@ -23,7 +23,7 @@ def reconstructions(
     """
     originals, labels = step.originals.cpu(), step.labels.tolist()
     places = list(range(len(originals)) if chosen is None else chosen)
-    lines = len(shown) + 1
+    lines, columns = len(shown) + 1, min(columns, len(places))
     blocks = -(-len(places) // columns)
     figure = Figure(figsize=(INCHES * columns + 0.4, 1.22 * INCHES * blocks * lines), layout="constrained")
     axes = figure.subplots(blocks * lines, columns, squeeze=False)
@@ -43,17 +43,17 @@ def reconstructions(
 
 
 def snapshots(images: Mapping[int, Tensor], columns: int) -> Figure:
-    """The first `columns` reconstructions of an attack, a line an iteration.
+    """The first reconstructions of an attack, `columns` of them at most, a line an iteration.
 
     **Arguments:** `images`: (K, channels, height, width), pixels in [0, 1], by iteration.
     """
+    columns = min(columns, *map(len, images.values()))
     figure = Figure(figsize=(INCHES * columns + 0.4, INCHES * len(images)), layout="constrained")
     axes = figure.subplots(len(images), columns, squeeze=False)
     for line, (iteration, part) in zip(axes, images.items(), strict=True):
-        for k, axis in enumerate(line):
+        for axis, image in zip(line, part, strict=False):
             axis.set_axis_off()
-            if k < len(part):
-                _image(axis, part[k], "")
+            _image(axis, image, "")
         line[0].text(-0.12, 0.5, f"{iteration:,}", fontsize=8, ha="right", va="center", transform=line[0].transAxes)
     return figure
 

@@ -11,7 +11,7 @@ import irlg
 from irlg import matching, models
 from irlg.gradients import GradientOf
 from irlg.inversion import DivergedError
-from irlg.objective import Problem, cosine_distance, total_variation
+from irlg.objective import CosineDistance, Problem, total_variation
 from irlg.reference import inverting_gradients
 
 
@@ -131,7 +131,7 @@ def test_objective_and_its_gradient_against_definitions_and_finite_differences(l
 
 def test_cosine_distance_is_zero_for_the_same_direction_and_total_variation_for_a_flat_image():
     gradient = [torch.randn(3, 2), torch.randn(3)]
-    assert cosine_distance(gradient, [2 * g for g in gradient], torch.ones(2)).abs() < 1e-6
+    assert CosineDistance(gradient, [1, 1])([2 * g for g in gradient]).abs() < 1e-6
     assert total_variation(torch.full((2, 1, 4, 4), 0.3)) == 0
 
 
@@ -146,9 +146,9 @@ def test_the_model_is_left_as_it_was():
 def test_train_mode_is_the_callers():
     model, gradient, labels, _ = small_problem(mode="train")
     images = random_images(3, 1, 8, 8)
-    assert float(cosine_distance(GradientOf(model)(images, labels), gradient, torch.ones(6).double())) < 1e-12
+    assert float(CosineDistance(gradient, [1] * 6)(GradientOf(model)(images, labels))) < 1e-12
     model.eval()
-    assert float(cosine_distance(GradientOf(model)(images, labels), gradient, torch.ones(6).double())) > 1e-3
+    assert float(CosineDistance(gradient, [1] * 6)(GradientOf(model)(images, labels))) > 1e-3
 
 
 def test_treatments_start_from_the_same_images_and_return_labels_of_their_kind():

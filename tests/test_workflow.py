@@ -14,7 +14,15 @@ import pytest
 
 from tests.conftest import ROOT
 
-NAMES = ("A_gradient_formula", "B_architectures", "C_batchnorm_dropout", "E_algorithm", "F_data_distributions", "index")
+NAMES = (
+    "A_gradient_formula",
+    "B_architectures",
+    "C_batchnorm_dropout",
+    "D_gradient_inversion",
+    "E_algorithm",
+    "F_data_distributions",
+    "index",
+)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +251,7 @@ def test_help_notebook_explains_every_parameter(checkout):
         (("--only", "x"), "--only: expected capital letters such as CF, got 'x'"),
         (("--frobnicate",), "unknown option '--frobnicate'"),
         (("--data",), "--data needs a value"),
-        (("--only", "Z"), "--only Z: no notebook Z; there are A B C E F"),
+        (("--only", "Z"), "--only Z: no notebook Z; there are A B C D E F"),
     ],
 )
 def test_run_all_refuses_what_it_does_not_know(checkout, options, message):
