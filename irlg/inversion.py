@@ -64,7 +64,7 @@ def invert(
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     progress: Callable[[Progress], None] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Inversion:
     """Images whose gradient points where the observed one does (appendix D).
 
@@ -84,15 +84,16 @@ def invert(
     `DivergedError` where the objective is no number.
     """
     problem = Problem(model, gradient, labels, image_shape, config, mean, std)
-    if checkpoint is not None and checkpoint.exists():
-        descent, best = _Descent.load(problem, checkpoint)
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists():
+        descent, best = _Descent.load(problem, path)
     else:
         descent, best = _Descent(problem), None
     while True:
         while not descent.done():
-            descent.report(progress, checkpoint, best)
+            descent.report(progress, path, best)
             descent.advance()
-        descent.report(progress, checkpoint, best)
+        descent.report(progress, path, best)
         if best is None or descent.objectives[-1] < best.objective:
             best = descent.result()
         if descent.restart + 1 == config.restarts:
@@ -104,19 +105,24 @@ class _Descent:
     """One restart: its unknowns, its optimiser, and the objective of the start and after every step."""
 
     def __init__(self, problem: Problem, restart: int = 0) -> None:
-        self.problem, self.restart, self.iteration = problem, restart, 0
+        self.problem, self.restart = problem, restart
         self.unknowns = problem.start(restart)
         self.optimiser = torch.optim.Adam(self.unknowns)
+        self.objectives: list[float] = []
+        self.lowest, self.lowest_at = math.inf, 0
         self.value = problem.objective(self.unknowns)
-        self.objectives = [float(self.value.detach())]
+        self._record(float(self.value.detach()), self.unknowns[0])
+
+    @property
+    def iteration(self) -> int:
+        """Steps taken."""
+        return len(self.objectives) - 1
 
     def done(self) -> bool:
         """Whether all steps are taken, or the last `patience` of them gained nothing."""
         config = self.problem.config
-        if not config.patience or self.iteration <= config.patience:
-            return self.iteration == config.steps
-        before, since = self.objectives[: -config.patience], self.objectives[-config.patience :]
-        return self.iteration == config.steps or min(since) > min(before) * (1 - PLATEAU)
+        plateau = 0 < config.patience <= self.iteration - self.lowest_at
+        return plateau or self.iteration == config.steps
 
     def advance(self) -> None:
         """One step: Adam, on the sign of the image gradient and the label gradient as it is; the box."""
@@ -129,11 +135,15 @@ class _Descent:
         before = images.detach().clone()
         self.optimiser.step()
         self.problem.constrain(images, self.iteration)
-        self.iteration += 1
         self.value = self.problem.objective(self.unknowns)
-        self.objectives.append(float(self.value.detach()))
-        if not math.isfinite(self.objectives[-1]):
-            raise DivergedError(self.restart, self.iteration, self.objectives[-1], self.problem.pixels(before))
+        self._record(float(self.value.detach()), before)
+
+    def _record(self, objective: float, before: Tensor) -> None:
+        if not math.isfinite(objective):
+            raise DivergedError(self.restart, self.iteration + 1, objective, self.problem.pixels(before))
+        self.objectives.append(objective)
+        if objective < self.lowest * (1 - PLATEAU):
+            self.lowest, self.lowest_at = objective, self.iteration
 
     def report(
         self, progress: Callable[[Progress], None] | None, checkpoint: Path | None, best: Inversion | None
@@ -178,7 +188,7 @@ class _Descent:
             for unknown, value in zip(descent.unknowns, state["unknowns"], strict=True):
                 unknown.copy_(value)
         descent.optimiser.load_state_dict(state["optimiser"])
-        descent.objectives = state["objectives"]
-        descent.iteration = len(descent.objectives) - 1
+        for objective in state["objectives"][1:]:  # the start is recorded
+            descent._record(objective, descent.unknowns[0])
         descent.value = problem.objective(descent.unknowns)
         return descent, None if state["best"] is None else Inversion(**state["best"])

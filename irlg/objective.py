@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from irlg.gradients import GradientOf
+from irlg.sampling import stream
 
 JOINT = ("joint", "joint-shared")
 SPAN_SHARE = 0.9  # of the iterations, where images are held to the span; then the box has the last word
@@ -20,7 +21,8 @@ class InversionConfig:
 
     - `steps`: iterations of a restart; `restarts`: starts from fresh noise, of which the lowest
       objective is kept; `seed`, of the starts; `patience`: a restart stops once the objective has not
-      fallen in so many iterations (0: never); `interval`: iterations between reports and checkpoints.
+      fallen in so many iterations, at whatever learning rate (0: never); `interval`: iterations
+      between reports and checkpoints.
     - `learning_rate`: Adam's, on the sign of the image gradient, in normalised pixels; `schedule`:
       `"steps"` multiplies it by 0.1 at 3/8, 5/8 and 7/8 of the iterations, `"cosine"` takes it to 0.
     - `tv_weight`, `l2_weight`: of the total variation and of ‖x‖₂; `last_weight`: of the last layer's
@@ -102,15 +104,19 @@ class Problem:
         mean: Sequence[float],
         std: Sequence[float],
     ) -> None:
-        self.config, self.shape, self.target = config, tuple(image_shape), [g.detach() for g in gradient]
-        self.gradient_of = GradientOf(model)
+        self.config, self.shape = config, tuple(image_shape)
+        self.gradient_of, self.training = GradientOf(model), model.training
         parameters = list(self.gradient_of.parameters.values())
         shapes = [tuple(p.shape) for p in parameters]
-        if [tuple(g.shape) for g in self.target] != shapes:
+        if [tuple(g.shape) for g in gradient] != shapes:
             raise ValueError(f"gradient: expected tensors of the parameters' shapes {shapes}, got others")
         if len(self.shape) != 4:
             raise ValueError(f"image_shape: expected (K, channels, height, width), got {image_shape}")
         self.like = parameters[0]  # its dtype and device are the images'
+        self.target = [g.detach().to(self.like) for g in gradient]
+        norms = [float(g.norm()) for g in self.target]
+        if not 0 < math.fsum(norms) < math.inf:
+            raise ValueError(f"gradient: expected finite numbers that are not all 0, got tensors of norms {norms}")
         self.mean, self.std = (self._channels(values) for values in (mean, std))
         self.low, self.high = ((value - self.mean) / self.std for value in (0, 1))
         names = list(self.gradient_of.parameters)
@@ -129,7 +135,8 @@ class Problem:
     def start(self, restart: int) -> list[Tensor]:
         """What a restart optimises: images from N(0, 1), and label logits from N(0, 1) where joint."""
         # Images first, on the CPU: every treatment and device starts from the same.
-        generator = torch.Generator().manual_seed(self.config.seed * 1000 + restart)
+        seed = int(stream(self.config.seed, "inversion", restart).integers(2**62))
+        generator = torch.Generator().manual_seed(seed)
         images = torch.randn(self.shape, generator=generator)
         unknowns = [images]
         if isinstance(self.labels, str):
@@ -158,10 +165,10 @@ class Problem:
         images.clamp_(self.low, self.high)
 
     def key(self) -> dict[str, Any]:
-        """What tells one inversion from another: settings, labels, and a figure for the target."""
+        """What tells one inversion from another: settings, labels, mode, figures for the rest."""
         labels = self.labels if isinstance(self.labels, str) else self.labels.tolist()
-        norms = [float(g.norm()) for g in self.target]
-        return {**asdict(self.config), "labels": labels, "shape": self.shape, "norms": norms}
+        given = [float(g.norm()) for g in self.target], self.mean.tolist(), self.std.tolist()
+        return {**asdict(self.config), "labels": labels, "shape": self.shape, "given": given, "mode": self.training}
 
     def pixels(self, images: Tensor) -> Tensor:
         """Normalised images as pixels in [0, 1]."""
