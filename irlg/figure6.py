@@ -53,7 +53,7 @@ def tuned(dataset: str, steps: int) -> InversionConfig:
     if dataset == "MNIST":
         quarter = -(-steps // 4)
         return replace(config, steps=quarter, interval=-(-quarter // REPORTS), span=True, last_weight=4.0)
-    return replace(config, learning_rate=1.0, tv_weight=5e-2)
+    return replace(config, learning_rate=3.0, tv_weight=2e-2)
 
 
 def attacks(dataset: str, steps: int) -> list[Attack]:
