@@ -195,7 +195,7 @@ def attack_step(attack: Attack, step: Step) -> Outcome:
     order = matching.match(found.images, originals)
     images = found.images[order].cpu()
     exact = isinstance(labels, Tensor) and torch.equal(labels, step.labels)
-    scores = matching.scores(images, originals.cpu())
+    scores = matching.scores(images, originals.cpu()).assign(lpips=matching.lpips(images, originals))
     return Outcome(images, scores, exact, seconds, trace, {i: s[order] for i, s in snapshots.items()})
 
 

@@ -17,13 +17,13 @@ Outcomes = Mapping[int, Mapping[str, Outcome]]  # by seed, by attack
 
 
 def image_scores(outcomes: Outcomes) -> pd.DataFrame:
-    """One row a seed, attack and original: PSNR and SSIM."""
+    """One row a seed, attack and original: PSNR, SSIM and LPIPS."""
     parts = [
         outcome.scores.assign(image=range(len(outcome.scores)), attack=name, seed=seed)
         for seed, by_attack in outcomes.items()
         for name, outcome in by_attack.items()
     ]
-    return pd.concat(parts, ignore_index=True)[["attack", "seed", "image", "psnr", "ssim"]]
+    return pd.concat(parts, ignore_index=True)[["attack", "seed", "image", "psnr", "ssim", "lpips"]]
 
 
 def traces(outcomes: Outcomes) -> pd.DataFrame:
@@ -55,6 +55,7 @@ def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
                 "ssim": mine.ssim.mean(),
                 "ssim_low": ssim[0],
                 "ssim_high": ssim[1],
+                "lpips": mine.lpips.mean(),
                 "psnr_by_seed": " ".join(f"{value:.2f}" for value in mine.groupby("seed").psnr.mean()),
                 "exact": sum(run.exact for run in runs),
                 "seeds": len(runs),
@@ -75,6 +76,7 @@ def view(frame: pd.DataFrame) -> str:
             "PSNR, dB [95 %]": f"{r.psnr:.2f} {span(r.psnr_low, r.psnr_high, 2)}",
             "by seed": r.psnr_by_seed,
             "SSIM [95 %]": f"{r.ssim:.3f} {span(r.ssim_low, r.ssim_high)}",
+            "LPIPS": "n/a" if pd.isna(r.lpips) else f"{r.lpips:.3f}",
             "seconds": f"{r.seconds:.0f}",
             "images": r.N,
         }

@@ -1,12 +1,22 @@
 """Reconstructed images against the originals: which belongs to which, and how alike they are."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torch.nn.functional import interpolate
+from torchmetrics.functional.image import (
+    learned_perceptual_image_patch_similarity,
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+from torchvision.models import AlexNet_Weights
+
+LPIPS_SIZE = 64  # AlexNet takes nothing much smaller
 
 
 def match(reconstructed: Tensor, originals: Tensor) -> NDArray[np.int64]:
@@ -28,3 +38,20 @@ def scores(reconstructed: Tensor, originals: Tensor) -> pd.DataFrame:
     ssim = structural_similarity_index_measure(reconstructed, originals, data_range=1.0, reduction="none")
     values = {"psnr": psnr, "ssim": ssim}
     return pd.DataFrame({name: np.asarray(torch.as_tensor(value).cpu()) for name, value in values.items()})
+
+
+def lpips(reconstructed: Tensor, originals: Tensor) -> NDArray[np.float64]:
+    """LPIPS (AlexNet, lower is more alike) of each original's reconstruction, or NaN (K,).
+
+    NaN where AlexNet's ImageNet weights are not on this machine, in `torch.hub`'s folder: nothing is
+    fetched. Images are enlarged to 64 pixels, and grey ones are given three channels.
+
+    **Arguments:** as for `scores`.
+    """
+    name = AlexNet_Weights.DEFAULT.url.rpartition("/")[2]
+    if not Path(torch.hub.get_dir(), "checkpoints", name).exists():
+        return np.full(len(originals), np.nan)
+    pair = [images.cpu().float().expand(-1, 3, -1, -1) for images in (reconstructed, originals)]
+    large = [interpolate(images, LPIPS_SIZE, mode="bilinear").clamp(0, 1) for images in pair]
+    values = learned_perceptual_image_patch_similarity(large[0], large[1], "alex", reduction="none", normalize=True)
+    return values.double().reshape(-1).numpy()

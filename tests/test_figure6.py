@@ -17,7 +17,7 @@ def step():
 
 
 def outcome(psnr, exact=True):
-    scores = pd.DataFrame({"psnr": psnr, "ssim": [0.5] * len(psnr)})
+    scores = pd.DataFrame({"psnr": psnr, "ssim": [0.5] * len(psnr), "lpips": np.nan})
     return Outcome(torch.zeros(len(psnr), 1, 2, 2), scores, exact, 1.0, [{"iteration": 0, "objective": 1, "psnr": 1}])
 
 

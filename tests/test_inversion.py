@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torchvision
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
@@ -99,6 +100,17 @@ def test_psnr_and_ssim_are_those_of_the_literature():
         vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
         ssim = (2 * mx * my + 1e-4) * (2 * cov + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4))
         assert scores.ssim[k] == pytest.approx(ssim.mean(), abs=1e-4)
+
+
+def test_lpips_is_nan_without_its_weights_and_a_distance_with_them(monkeypatch, tmp_path):
+    images = random_images(3, 1, 28, 28, dtype=torch.float32)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert np.isnan(matching.lpips(images, images)).all()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").touch()
+    untrained = torchvision.models.alexnet
+    monkeypatch.setattr(torchvision.models, "alexnet", lambda weights: untrained(weights=None))
+    assert (matching.lpips(images, images) == 0).all() and (matching.lpips(images, images.flip(0))[[0, 2]] > 0).all()
 
 
 def small_problem(labels=None, mode="eval"):
