@@ -112,12 +112,13 @@ def claims(dataset: str, data: str, outcomes: Outcomes, frame: pd.DataFrame) -> 
     def claim(text: str, paper: str, ours: str, n: int, interval: str, verdict: str) -> Claim:
         return Claim(f"Figure 6, {dataset}: {text}", paper, ours, n, interval, data, verdict)
 
-    def above(attack: str, other: str, paper: str, text: str) -> Claim:
+    def against(attack: str, other: str, paper: str, text: str) -> Claim:
         mean, interval, n = gain(outcomes, attack, other)
         if paper:
             verdict = against_paper(round(mean, 1) >= round(restored - shared, 1))
         else:
-            verdict = on_real(data, "holds" if interval[0] > 0 else "no" if interval[1] < 0 else "undecided")
+            word = "higher" if interval[0] > 0 else "lower" if interval[1] < 0 else "undecided"
+            verdict = on_real(data, word if taken >= steps else f"{word} at {taken:,} iterations")
         return claim(text, paper or "not measured", f"{mean:+.2f} dB", n, span(*interval, 2), verdict)
 
     row = own.loc["restored"]
@@ -133,10 +134,13 @@ def claims(dataset: str, data: str, outcomes: Outcomes, frame: pd.DataFrame) -> 
             span(row.psnr_low, row.psnr_high, 2),
             against_paper(round(psnr, 1) >= round(restored, 1)),
         ),
-        above(
-            "restored", "joint-shared", f"{restored - shared:+.2f} dB", "restored above one soft label for the batch"
+        against(
+            "restored",
+            "joint-shared",
+            f"{restored - shared:+.2f} dB",
+            "restored labels against one soft label for the batch",
         ),
-        above("restored", "joint", "", "restored above a soft label an image"),
+        against("restored", "joint", "", "restored labels against a soft label an image"),
         claim(
             "restored labels = true labels where restoration is exact",
             "implied",
@@ -145,15 +149,15 @@ def claims(dataset: str, data: str, outcomes: Outcomes, frame: pd.DataFrame) -> 
             f"{len(exact)} of {len(outcomes)} batches exact",
             on_real(data, ("holds" if max(same) == 0 else "no") if same else "no such batch"),
         ),
-        above(
+        against(
             "tuned", "restored", "", f"tuned, {int(own.iterations['tuned']):,} iterations, above restored, {taken:,}"
         ),
     ]
     if "tuned, lattice labels" in own.index:
-        found.append(above("tuned, lattice labels", "tuned", "", "tuned with lattice labels, above Algorithm 1's"))
+        found.append(against("tuned, lattice labels", "tuned", "", "tuned, lattice labels against Algorithm 1's"))
     for name in own.index:
         if name.startswith("train"):
-            found.append(above(name, "restored", "", f"{name} of it, above eval mode"))
+            found.append(against(name, "restored", "", f"{name}, against eval mode"))
     return found
 
 

@@ -134,7 +134,7 @@ class _Descent:
         self.optimiser.param_groups[0]["lr"] = self.problem.config.rate(self.iteration)
         before = images.detach().clone()
         self.optimiser.step()
-        self.problem.constrain(images, self.iteration)
+        self.problem.constrain(images)
         self.value = self.problem.objective(self.unknowns)
         self._record(float(self.value.detach()), before)
 

@@ -12,7 +12,6 @@ from irlg.gradients import GradientOf
 from irlg.sampling import stream
 
 JOINT = ("joint", "joint-shared")
-SPAN_SHARE = 0.9  # of the iterations, where images are held to the span; then the box has the last word
 
 
 @dataclass(frozen=True)
@@ -158,9 +157,9 @@ class Problem:
         return self.distance(gradient) + priors
 
     @torch.no_grad()
-    def constrain(self, images: Tensor, iteration: int) -> None:
-        """Bring images back, in place, to the span (up to `SPAN_SHARE`) and to the box."""
-        if self.basis is not None and iteration < SPAN_SHARE * self.config.steps:
+    def constrain(self, images: Tensor) -> None:
+        """Bring images back, in place, to the span if they are held to it, and then to the box."""
+        if self.basis is not None:
             images.copy_((images.flatten(1) @ self.basis.T @ self.basis).view_as(images))
         images.clamp_(self.low, self.high)
 

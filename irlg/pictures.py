@@ -37,7 +37,7 @@ def reconstructions(
             text = f"{scores.psnr[k]:.1f} dB, {scores.ssim[k]:.2f}"
             _image(axes[line + below, column], outcomes[name].images[k], text)
     for line, axis in enumerate(axes[:, 0]):
-        name = ["original", *shown][line % lines]
+        name = ["original", *shown][line % lines].replace(", ", ",\n")
         axis.text(-0.12, 0.5, name, fontsize=8, rotation=90, ha="right", va="center", transform=axis.transAxes)
     return figure
 

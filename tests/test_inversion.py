@@ -66,10 +66,10 @@ def test_the_span_of_the_first_gradient_holds_the_images():
     gradient = irlg.batch_gradient(model, images, labels)
     problem = Problem(model, gradient, labels, (4, 1, 28, 28), settings(span=True), (0.0,), (1.0,))
     inside = images.clone()
-    problem.constrain(inside, 0)
+    problem.constrain(inside)
     assert torch.allclose(inside, images, atol=1e-4)
     outside = random_images(4, 1, 28, 28, seed=1, dtype=torch.float32)
-    problem.constrain(outside, 0)
+    problem.constrain(outside)
     assert torch.linalg.matrix_rank(torch.cat([outside, images]).flatten(1)) <= 8
     with pytest.raises(ValueError, match="span: expected a fully connected first layer"):
         irlg.invert(*small_problem(), settings(span=True))
