@@ -10,6 +10,8 @@ from irlg.data import open_images
 from irlg.figure6 import Outcome
 from irlg.sampling import stream
 
+AT = " at 80 iterations"
+
 
 @pytest.fixture(scope="module")
 def step():
@@ -83,19 +85,13 @@ def test_the_table_and_the_gain_over_images(outcomes):
     ("steps", "data", "verdicts"),
     [
         (8000, "MNIST", ["reproduced", "reproduced", "higher", "holds", "higher", "undecided"]),
-        (
-            80,
-            "MNIST",
-            ["80 of 8,000 iterations"] * 2 + [f"{word} at 80 iterations" for word in ("higher", "higher", "undecided")],
-        ),
+        (80, "MNIST", ["80 of 8,000 iterations"] * 2 + [f"higher{AT}", "holds", f"higher{AT}", f"undecided{AT}"]),
         (8000, "stand-in for MNIST", ["stand-in"] * 6),
     ],
 )
 def test_claims(outcomes, steps, data, verdicts):
     table = figure6_report.table(outcomes, figure6.attacks("MNIST", steps))
     found = figure6_report.claims("MNIST", data, outcomes, table)
-    if steps < 8000:
-        assert found.pop(3).verdict == "holds"  # restored = true, at any iteration
     assert [claim.verdict for claim in found] == verdicts
     assert found[0].paper == "18.81 dB" and found[0].ours == "19.50 dB" and found[0].n == 4
     assert found[1].paper == "+6.92 dB" and found[1].ours == "+9.50 dB"
