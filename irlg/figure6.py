@@ -29,9 +29,8 @@ class Attack:
 
     `labels`: `"joint-shared"`, `"joint"` (see `irlg.invert`), `"restored"`, `"lattice"` (the counts of
     `irlg.restore`, by Algorithm 1 or by method `"lattice"`, sorted by class) or `"true"` (the batch's
-    own, sorted by class);
-    `client`, `attacker`: `"eval"` or `"train"`, the mode in which the gradient was computed and the
-    one in which the attack evaluates the network.
+    own, sorted by class); `client`, `attacker`: `"eval"` or `"train"`, the mode in which the gradient
+    was computed and the one in which the attack evaluates the network.
     """
 
     name: str
@@ -160,14 +159,17 @@ class Outcome:
 
 
 def attack_step(attack: Attack, step: Step) -> Outcome:
-    """Run one attack on one step, and score what it reconstructs against the originals."""
+    """Run one attack on one step, and score what it reconstructs against the originals.
+
+    Every attack on a step starts from the same images, those of the step's seed.
+    """
     originals = step.originals
     labels: Tensor | str = attack.labels
     if attack.labels in METHODS:
         labels = step.restored(attack.client, METHODS[attack.labels])
     elif attack.labels == "true":
         labels = step.labels
-    config = attack.config
+    config = replace(attack.config, seed=step.seed)
     shown = {0, *(power * config.interval for power in (1, 4, 16)), config.steps}
     trace: list[dict[str, float]] = []
     snapshots: dict[int, Tensor] = {}

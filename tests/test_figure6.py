@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from irlg import figure6, figure6_report
+from irlg.checks import inversion_seconds
 from irlg.data import open_images
 from irlg.figure6 import Outcome
 from irlg.sampling import stream
@@ -95,3 +96,8 @@ def test_claims(outcomes, steps, data, verdicts):
     assert [claim.verdict for claim in found] == verdicts
     assert found[0].paper == "18.81 dB" and found[0].ours == "19.50 dB" and found[0].n == 4
     assert found[1].paper == "+6.92 dB" and found[1].ours == "+9.50 dB"
+
+
+def test_the_attack_and_the_plain_loop_are_timed_on_the_same(step):
+    speed = inversion_seconds(step.model("eval"), step.originals, step.labels, figure6.published("MNIST", 3))
+    assert speed["irlg"] > 0 and speed["plain"] > 0 and abs(speed["difference"]) < 0.1
