@@ -1,17 +1,25 @@
 """Instance-wise batch label restoration from the gradients of a classifier's last layer."""
 
 from irlg.bounds import PresenceProofs, presence_proofs
-from irlg.gradients import last_layer_gradients
+from irlg.gradients import batch_gradient, last_layer_gradients
+from irlg.inversion import DivergedError, Inversion, Progress, invert
 from irlg.metrics import i_rec, le_acc, ln_acc
+from irlg.objective import InversionConfig
 from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
 
 __all__ = [
+    "DivergedError",
+    "Inversion",
+    "InversionConfig",
     "LatticeRestoration",
     "Observation",
     "PresenceProofs",
+    "Progress",
     "Restoration",
+    "batch_gradient",
     "i_rec",
+    "invert",
     "last_layer_gradients",
     "le_acc",
     "ln_acc",

@@ -1,4 +1,4 @@
-"""The package against independent computations: what notebooks A and E measure."""
+"""The package against independent computations: what notebooks A, D and E measure."""
 
 import time
 from collections.abc import Sequence
@@ -8,9 +8,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from irlg.gradients import last_layer_gradients
+from irlg import matching
+from irlg.gradients import batch_gradient, last_layer_gradients
+from irlg.inversion import invert
+from irlg.objective import InversionConfig, Problem
 from irlg.observation import Observation
-from irlg.reference import Array, algorithm_1
+from irlg.reference import Array, algorithm_1, inverting_gradients
 from irlg.restoration import restore
 from irlg.sampling import stream
 
@@ -114,6 +117,35 @@ def solver_seconds(classes: int, width: int, batch_size: int, seed: int, device:
     seconds = time.perf_counter() - start
     difference = float(np.abs(restored - literal).max())
     return {"irlg": min(ours), "literal": seconds, "difference": difference}
+
+
+def inversion_seconds(model: nn.Module, images: Tensor, labels: Tensor, config: InversionConfig) -> dict[str, float]:
+    """Seconds an iteration of `invert` and of the plain loop, same start and settings.
+
+    **Arguments:** `model`, which takes `images` (K, channels, height, width) in [0, 1].
+    **Returns:** the best of three runs of each, in turns, and the `difference` of their mean matched
+    PSNR in dB. Signs amplify rounding, so that single pixels part in float32.
+    """
+    gradient = batch_gradient(model, images, labels)
+    shape = (len(images), *images.shape[1:])
+    start = Problem(model, gradient, labels, shape, config, (0.0,), (1.0,)).start(0)[0].detach()
+
+    def ours() -> Tensor:
+        return invert(model, gradient, labels, shape, config).images
+
+    def plain() -> Tensor:
+        return inverting_gradients(model, gradient, labels, start, config.steps, config.tv_weight)
+
+    seconds: dict[str, list[float]] = {"irlg": [], "plain": []}
+    psnr = {}
+    for _ in range(3):
+        for name, loop in (("irlg", ours), ("plain", plain)):
+            begin = time.perf_counter()
+            result = loop().cpu()  # waits for the device
+            seconds[name].append((time.perf_counter() - begin) / config.steps)
+            psnr[name] = matching.scores(result[matching.match(result, images)], images.cpu()).psnr.mean()
+    difference = float(psnr["irlg"] - psnr["plain"])
+    return {**{name: min(values) for name, values in seconds.items()}, "difference": difference}
 
 
 def arrays(observation: Observation) -> tuple[Array, Array, Array, Array]:

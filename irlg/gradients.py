@@ -1,7 +1,7 @@
-"""The gradient of mean cross-entropy with respect to a last layer, in closed form."""
+"""The gradient of mean cross-entropy: of a last layer in closed form, of a whole model by autograd."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def last_layer_gradients(embeddings: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,3 +21,41 @@ def last_layer_gradients(embeddings: Tensor, targets: Tensor, weight: Tensor, bi
         grad_logits = grad_logits - targets
     grad_logits = grad_logits / len(embeddings)
     return grad_logits.T @ embeddings, grad_logits.sum(dim=0)
+
+
+class GradientOf:
+    """The full gradient of mean cross-entropy over a batch, as a function of images and labels.
+
+    The network mode is the caller's: in train mode BatchNorm takes the batch's own statistics and
+    Dropout draws. Parameters, `.grad` fields and buffers of `model` are left as they were.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        # Clones: a train-mode forward writes its running statistics into these.
+        self.buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+        self.parameters = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (K, C) of images (K, ...)."""
+        return torch.func.functional_call(self.model, {**self.parameters, **self.buffers}, (images,))
+
+    def __call__(self, images: Tensor, labels: Tensor, create_graph: bool = False) -> tuple[Tensor, ...]:
+        """One tensor a parameter, in the order of `model.parameters()`.
+
+        **Arguments:** `images` (K, ...); `labels`, class indices (K,) or rows that sum to one (K, C);
+        `create_graph`: whether the gradient is to be differentiated in turn.
+        """
+        loss = nn.functional.cross_entropy(self.logits(images), labels)
+        return torch.autograd.grad(loss, list(self.parameters.values()), create_graph=create_graph)
+
+
+def batch_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    """What a client sends after one step on a batch: the gradient of mean cross-entropy.
+
+    The network mode is the caller's, and the model is left as it was (see `GradientOf`).
+
+    **Arguments:** `images` (K, ...), whatever `model` takes; `labels`, class indices (K,).
+    **Returns:** one tensor a parameter, in the order of `model.parameters()`.
+    """
+    return GradientOf(model)(images, labels)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-PACKAGES = ("irlg", "torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "papermill")
+PACKAGES = ("irlg", "torch", "torchvision", "torchmetrics", "numpy", "pandas", "scipy", "matplotlib", "papermill")
 
 
 @dataclass(frozen=True)

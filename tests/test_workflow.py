@@ -18,6 +18,7 @@ NAMES = (
     "A_gradient_formula",
     "B_architectures",
     "C_batchnorm_dropout",
+    "D_gradient_inversion",
     "E_algorithm",
     "F_data_distributions",
     "G_lattice_counts",
@@ -251,7 +252,7 @@ def test_help_notebook_explains_every_parameter(checkout):
         (("--only", "x"), "--only: expected capital letters such as CF, got 'x'"),
         (("--frobnicate",), "unknown option '--frobnicate'"),
         (("--data",), "--data needs a value"),
-        (("--only", "Z"), "--only Z: no notebook Z; there are A B C E F G"),
+        (("--only", "Z"), "--only Z: no notebook Z; there are A B C D E F G"),
     ],
 )
 def test_run_all_refuses_what_it_does_not_know(checkout, options, message):

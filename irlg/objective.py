@@ -1,0 +1,186 @@
+"""What gradient inversion minimises, and over what: images and perhaps labels, from noise."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from irlg.gradients import GradientOf
+from irlg.sampling import stream
+
+JOINT = ("joint", "joint-shared")
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """Settings of the attack; the defaults are Figure 6's, those of "Inverting Gradients".
+
+    - `steps`: iterations of a restart; `restarts`: starts from fresh noise, of which the lowest
+      objective is kept; `seed`, of the starts; `patience`: a restart stops once the objective has not
+      fallen in so many iterations, at whatever learning rate (0: never); `interval`: iterations
+      between reports and checkpoints.
+    - `learning_rate`: Adam's, on the sign of the image gradient, in normalised pixels; `schedule`:
+      `"steps"` multiplies it by 0.1 at 3/8, 5/8 and 7/8 of the iterations, `"cosine"` takes it to 0.
+    - `tv_weight`, `l2_weight`: of the total variation and of ‖x‖₂; `last_weight`: of the last layer's
+      gradient, beside 1 for each other layer's.
+    - `span`: whether images are held to the span of the rows of the first layer's gradient, which for
+      a fully connected first layer are weighted sums of the images.
+
+    **Raises:** `ValueError` naming a setting that is out of range.
+    """
+
+    steps: int = 24_000
+    learning_rate: float = 0.1
+    schedule: str = "steps"
+    tv_weight: float = 8e-3
+    l2_weight: float = 1e-6
+    last_weight: float = 1.0
+    span: bool = False
+    restarts: int = 1
+    patience: int = 0
+    interval: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "restarts": 1, "interval": 1, "patience": 0, "tv_weight": 0, "l2_weight": 0}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise ValueError(f"{name}: expected at least {low}, got {getattr(self, name)!r}")
+        for name in ("learning_rate", "last_weight"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
+        if self.schedule not in ("steps", "cosine"):
+            raise ValueError(f"schedule: expected 'steps' or 'cosine', got {self.schedule!r}")
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of an iteration, from 0."""
+        done = iteration / self.steps
+        if self.schedule == "cosine":
+            return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        return self.learning_rate * 0.1 ** sum(done >= share for share in (3 / 8, 5 / 8, 7 / 8))
+
+
+FIGURE_6 = InversionConfig()
+
+
+class CosineDistance:
+    """1 − cos of a gradient and `target`, each taken as one long vector over all layers: from 0 to 2.
+
+    **Arguments:** `target`, a tensor a parameter; `weights`, one a parameter, by which both gradients
+    are multiplied.
+    """
+
+    def __init__(self, target: Sequence[Tensor], weights: Sequence[float]) -> None:
+        norm = math.sqrt(sum(weight**2 * float(t.square().sum()) for weight, t in zip(weights, target, strict=True)))
+        # The weights of both gradients and the target's norm, put into the target once.
+        self.direction = [(t * (weight**2 / norm)).flatten() for weight, t in zip(weights, target, strict=True)]
+        self.squares = target[0].new_tensor(weights).square()
+
+    def __call__(self, gradient: Sequence[Tensor]) -> Tensor:
+        flat = [g.flatten() for g in gradient]
+        dot = torch.stack([torch.dot(g, d) for g, d in zip(flat, self.direction, strict=True)]).sum()
+        return 1 - dot / torch.sqrt(torch.stack([torch.dot(g, g) for g in flat]) @ self.squares)
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean |difference| of vertical plus that of horizontal neighbours, images (K, channels, h, w)."""
+    return images.diff(dim=-2).abs().mean() + images.diff(dim=-1).abs().mean()
+
+
+class Problem:
+    """What all restarts share: the model, the target, the labels' treatment, the box."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        gradient: Sequence[Tensor],
+        labels: Tensor | str,
+        image_shape: tuple[int, int, int, int],
+        config: InversionConfig,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self.config, self.shape = config, tuple(image_shape)
+        self.gradient_of, self.training = GradientOf(model), model.training
+        parameters = list(self.gradient_of.parameters.values())
+        shapes = [tuple(p.shape) for p in parameters]
+        if [tuple(g.shape) for g in gradient] != shapes:
+            raise ValueError(f"gradient: expected tensors of the parameters' shapes {shapes}, got others")
+        if len(self.shape) != 4:
+            raise ValueError(f"image_shape: expected (K, channels, height, width), got {image_shape}")
+        self.like = parameters[0]  # its dtype and device are the images'
+        self.target = [g.detach().to(self.like) for g in gradient]
+        norms = [float(g.norm()) for g in self.target]
+        if not 0 < math.fsum(norms) < math.inf:
+            raise ValueError(f"gradient: expected finite numbers that are not all 0, got tensors of norms {norms}")
+        self.mean, self.std = (self._channels(values) for values in (mean, std))
+        self.low, self.high = ((value - self.mean) / self.std for value in (0, 1))
+        names = list(self.gradient_of.parameters)
+        head = names[-1].rpartition(".")[0]
+        weights = [config.last_weight if name.rpartition(".")[0] == head else 1.0 for name in names]
+        self.distance = CosineDistance(self.target, weights)
+        self.basis = self._span() if config.span else None
+        self.labels = labels
+        if isinstance(labels, Tensor):
+            if labels.shape != self.shape[:1] or labels.is_floating_point():
+                raise ValueError(f"labels: expected {self.shape[0]} class indices, got {labels!r}")
+            self.labels = labels.to(self.like.device)
+        elif labels not in JOINT:
+            raise ValueError(f"labels: expected class indices or one of {JOINT}, got {labels!r}")
+
+    def start(self, restart: int) -> list[Tensor]:
+        """What a restart optimises: images from N(0, 1), and label logits from N(0, 1) where joint."""
+        # Images first, on the CPU: every treatment and device starts from the same.
+        seed = int(stream(self.config.seed, "inversion", restart).integers(2**62))
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn(self.shape, generator=generator)
+        unknowns = [images]
+        if isinstance(self.labels, str):
+            classes = self.gradient_of.logits(images.to(self.like)).shape[1]
+            rows = 1 if self.labels == "joint-shared" else self.shape[0]
+            unknowns.append(torch.randn(rows, classes, generator=generator))
+        return [unknown.to(self.like).requires_grad_() for unknown in unknowns]
+
+    def label_rows(self, unknowns: list[Tensor]) -> Tensor:
+        """The labels to compute the loss with: (K,) class indices, or (K, C) probabilities."""
+        if isinstance(self.labels, Tensor):
+            return self.labels
+        return torch.softmax(unknowns[1], dim=1).expand(self.shape[0], -1)
+
+    def objective(self, unknowns: list[Tensor]) -> Tensor:
+        images, config = unknowns[0], self.config
+        gradient = self.gradient_of(images, self.label_rows(unknowns), create_graph=True)
+        priors = config.tv_weight * total_variation(images) + config.l2_weight * images.norm()
+        return self.distance(gradient) + priors
+
+    @torch.no_grad()
+    def constrain(self, images: Tensor) -> None:
+        """Bring images back, in place, to the span if they are held to it, and then to the box."""
+        if self.basis is not None:
+            images.copy_((images.flatten(1) @ self.basis.T @ self.basis).view_as(images))
+        images.clamp_(self.low, self.high)
+
+    def key(self) -> dict[str, Any]:
+        """What tells one inversion from another: settings, labels, mode, figures for the rest."""
+        labels = self.labels if isinstance(self.labels, str) else self.labels.tolist()
+        given = [float(g.norm()) for g in self.target], self.mean.tolist(), self.std.tolist()
+        return {**asdict(self.config), "labels": labels, "shape": self.shape, "given": given, "mode": self.training}
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Normalised images as pixels in [0, 1]."""
+        return (images.detach() * self.std + self.mean).clamp(0, 1)
+
+    def _span(self) -> Tensor:
+        """An orthonormal basis (at most K, channels · height · width) of the images, by SVD."""
+        size = math.prod(self.shape[1:])
+        if self.target[0].dim() != 2 or self.target[0].shape[1] != size:
+            raise ValueError(f"span: expected a fully connected first layer with {size} inputs, got none")
+        _, singular, rows = torch.linalg.svd(self.target[0].double(), full_matrices=False)
+        kept = singular[: self.shape[0]] > singular[0] * torch.finfo(self.like.dtype).eps
+        return rows[: self.shape[0]][kept].to(self.like)
+
+    def _channels(self, values: Sequence[float]) -> Tensor:
+        return torch.as_tensor(values, dtype=self.like.dtype, device=self.like.device)[:, None, None]

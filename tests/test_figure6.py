@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from irlg import figure6, figure6_report
+from irlg.checks import inversion_seconds
+from irlg.data import open_images
+from irlg.figure6 import Outcome
+from irlg.sampling import stream
+
+AT = " at 80 iterations"
+
+
+@pytest.fixture(scope="module")
+def step():
+    return figure6.mnist_step(open_images("mnist", policy="stand-in"), 6, 0, "cpu")
+
+
+def outcome(psnr, exact=True):
+    scores = pd.DataFrame({"psnr": psnr, "ssim": [0.5] * len(psnr), "lpips": np.nan})
+    return Outcome(torch.zeros(len(psnr), 1, 2, 2), scores, exact, 1.0, [{"iteration": 0, "objective": 1, "psnr": 1}])
+
+
+@pytest.fixture
+def outcomes():
+    by_attack = {
+        "joint-shared": outcome([9.0, 11.0]),
+        "joint": outcome([15.0, 17.0]),
+        "restored": outcome([19.0, 20.0]),
+        "true": outcome([19.0, 20.0]),
+        "tuned": outcome([24.0, 26.0]),
+        "tuned, lattice labels": outcome([24.0, 26.0]),
+    }
+    return {0: by_attack, 1: by_attack}
+
+
+def test_a_batch_of_figure_6_has_its_images_and_classes():
+    labels = np.repeat(np.arange(20), 30)
+    splits = set()
+    for trial in range(30):
+        indices = figure6.figure_6_batch(stream(0, trial), labels, 16, 10)
+        classes, counts = np.unique(labels[indices], return_counts=True)
+        assert len(set(indices)) == counts.sum() == 16 and len(classes) == 10
+        assert (np.diff(labels[indices]) >= 0).all()
+        splits.add(tuple(counts))
+    assert len(splits) > 20
+    with pytest.raises(ValueError, match="classes: expected at most the 2 images of a batch, got 3"):
+        figure6.figure_6_batch(stream(0), labels, 2, 3)
+
+
+def test_restored_labels_are_sorted_and_as_many_as_images(step):
+    for method in ("irlg", "lattice"):
+        restored = step.restored("eval", method)
+        assert restored.shape == (6,) and (restored.diff() >= 0).all()
+
+
+@pytest.mark.parametrize("dataset", ["MNIST", "CIFAR-100"])
+def test_attacks_differ_in_what_they_say_they_do(dataset):
+    rows = figure6.attacks(dataset, 100)
+    paper = figure6.published(dataset, 100)
+    assert [row.config for row in rows[:4]] == [paper] * 4
+    assert {row.labels for row in rows[:4]} == {"joint-shared", "joint", "restored", "true"}
+    assert rows[4].config != paper and rows[4].config.steps <= 100
+
+
+def test_an_outcome_is_in_the_originals_order(step):
+    attack = figure6.attacks("MNIST", 8)[3]
+    result = figure6.attack_step(replace(attack, config=replace(attack.config, interval=2)), step)
+    assert result.exact and result.images.shape == step.originals.shape and len(result.scores) == 6
+    assert [row["iteration"] for row in result.trace] == [0, 2, 4, 6, 8]
+    assert list(result.snapshots) == [0, 2, 8] and torch.equal(result.snapshots[8], result.images)
+
+
+def test_the_table_and_the_gain_over_images(outcomes):
+    table = figure6_report.table(outcomes, figure6.attacks("MNIST", 8000)).set_index("attack")
+    assert table.psnr["joint"] == 16 and table.N["joint"] == 4 and table.psnr_by_seed["joint"] == "16.00 16.00"
+    assert table.iterations["tuned"] == 2000
+    mean, (low, high), n = figure6_report.gain(outcomes, "restored", "joint")
+    assert (mean, n) == (3.5, 4) and 3 <= low <= mean <= high <= 4
+
+
+@pytest.mark.parametrize(
+    ("steps", "data", "verdicts"),
+    [
+        (8000, "MNIST", ["reproduced", "reproduced", "higher", "holds", "higher", "undecided"]),
+        (80, "MNIST", ["80 of 8,000 iterations"] * 2 + [f"higher{AT}", "holds", f"higher{AT}", f"undecided{AT}"]),
+        (8000, "stand-in for MNIST", ["stand-in"] * 6),
+    ],
+)
+def test_claims(outcomes, steps, data, verdicts):
+    table = figure6_report.table(outcomes, figure6.attacks("MNIST", steps))
+    found = figure6_report.claims("MNIST", data, outcomes, table)
+    assert [claim.verdict for claim in found] == verdicts
+    assert found[0].paper == "18.81 dB" and found[0].ours == "19.50 dB" and found[0].n == 4
+    assert found[1].paper == "+6.92 dB" and found[1].ours == "+9.50 dB"
+
+
+def test_the_attack_and_the_plain_loop_are_timed_on_the_same(step):
+    speed = inversion_seconds(step.model("eval"), step.originals, step.labels, figure6.published("MNIST", 3))
+    assert speed["irlg"] > 0 and speed["plain"] > 0 and abs(speed["difference"]) < 0.1

@@ -1,0 +1,280 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from scipy.ndimage import gaussian_filter
+from torch import nn
+
+import irlg
+from irlg import matching, models
+from irlg.gradients import GradientOf
+from irlg.inversion import DivergedError
+from irlg.objective import CosineDistance, Problem, total_variation
+from irlg.reference import inverting_gradients
+
+
+def linear_model(classes=5, pixels=64, dtype=torch.float64):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes)).to(dtype)
+
+
+def convolutional_model():
+    """Small, smooth, with BatchNorm: in float64."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3)]
+        return nn.Sequential(*layers).double().eval()
+
+
+def random_images(*shape, seed=0, dtype=torch.float64):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def settings(**changes):
+    return irlg.InversionConfig(**{"steps": 30, "interval": 10, **changes})
+
+
+def test_one_image_through_one_linear_layer_is_known_by_formula_and_found_by_the_optimiser():
+    model, image, label = linear_model(), random_images(1, 1, 8, 8), torch.tensor([2])
+    gradient = irlg.batch_gradient(model, image, label)
+    grad_weight, grad_bias = gradient
+    formula = (grad_weight[2] / grad_bias[2]).view_as(image)  # (p - y) eᵀ over p - y
+    assert (formula - image).abs().max() < 1e-4
+    found = irlg.invert(model, gradient, label, (1, 1, 8, 8), settings(steps=1500, tv_weight=0.0, l2_weight=0.0))
+    assert matching.scores(found.images, image).psnr[0] > 40
+    assert found.objectives.shape == (1501,) and found.objective == found.objectives[-1] < 1e-4
+
+
+def test_the_attack_is_the_plain_loop():
+    model, gradient, labels, shape = small_problem()
+    found = irlg.invert(model, gradient, labels, shape, settings(steps=40))
+    problem = Problem(model, gradient, labels, shape, settings(steps=40), (0.0,), (1.0,))
+    plain = inverting_gradients(model, gradient, labels, problem.start(0)[0].detach(), 40, 8e-3)
+    assert torch.allclose(found.images, plain, rtol=0, atol=1e-9)
+
+
+def test_the_span_of_the_first_gradient_holds_the_images():
+    model, images, labels = (
+        models.build(models.fcn3, 0),
+        random_images(4, 1, 28, 28, dtype=torch.float32),
+        torch.arange(4),
+    )
+    gradient = irlg.batch_gradient(model, images, labels)
+    problem = Problem(model, gradient, labels, (4, 1, 28, 28), settings(span=True), (0.0,), (1.0,))
+    inside = images.clone()
+    problem.constrain(inside)
+    assert torch.allclose(inside, images, atol=1e-4)
+    outside = random_images(4, 1, 28, 28, seed=1, dtype=torch.float32)
+    problem.constrain(outside)
+    assert torch.linalg.matrix_rank(torch.cat([outside, images]).flatten(1)) <= 8
+    with pytest.raises(ValueError, match="span: expected a fully connected first layer"):
+        irlg.invert(*small_problem(), settings(span=True))
+
+
+@pytest.mark.parametrize("size", range(1, 7))
+def test_matching_is_the_best_of_all_permutations(size):
+    originals, reconstructed = random_images(size, 1, 4, 4), random_images(size, 1, 4, 4, seed=1)
+    errors = {
+        p: float((reconstructed[list(p)] - originals).square().sum()) for p in itertools.permutations(range(size))
+    }
+    assert tuple(matching.match(reconstructed, originals)) == min(errors, key=errors.get)
+
+
+def test_psnr_and_ssim_are_those_of_the_literature():
+    """SSIM as Wang et al. (2004): Gaussian window of 11 pixels and σ = 1.5, C1 = 0.01², C2 = 0.03², edges mirrored."""
+    one, other = random_images(3, 3, 32, 32), random_images(3, 3, 32, 32, seed=1)
+    other = 0.7 * one + 0.3 * other
+    scores = matching.scores(other, one)
+    for k in range(3):
+        x, y = one[k].numpy(), other[k].numpy()
+        assert scores.psnr[k] == pytest.approx(-10 * math.log10(np.mean((x - y) ** 2)), abs=1e-4)
+
+        def mean(z):
+            return np.stack([gaussian_filter(channel, 1.5, radius=5, mode="mirror") for channel in z])
+
+        mx, my = mean(x), mean(y)
+        vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+        ssim = (2 * mx * my + 1e-4) * (2 * cov + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4))
+        assert scores.ssim[k] == pytest.approx(ssim.mean(), abs=1e-4)
+
+
+def test_lpips_is_nan_without_its_weights_and_a_distance_with_them(monkeypatch, tmp_path):
+    images = random_images(3, 1, 28, 28, dtype=torch.float32)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert np.isnan(matching.lpips(images, images)).all()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").touch()
+    untrained = torchvision.models.alexnet
+    monkeypatch.setattr(torchvision.models, "alexnet", lambda weights: untrained(weights=None))
+    assert (matching.lpips(images, images) == 0).all() and (matching.lpips(images, images.flip(0))[[0, 2]] > 0).all()
+
+
+def small_problem(labels=None, mode="eval"):
+    model = convolutional_model().train(mode == "train")
+    images, true = random_images(3, 1, 8, 8), torch.tensor([0, 1, 1])
+    return model, irlg.batch_gradient(model, images, true), true if labels is None else labels, (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("labels", [None, "joint", "joint-shared"])
+def test_objective_and_its_gradient_against_definitions_and_finite_differences(labels, mode):
+    model, gradient, labels, shape = small_problem(labels, mode)
+    config = settings(last_weight=3.0, tv_weight=0.1, l2_weight=0.01)
+    problem = Problem(model, gradient, labels, shape, config, (0.0,), (1.0,))
+    unknowns = problem.start(0)
+
+    images = unknowns[0].detach()
+    targets = labels if isinstance(labels, torch.Tensor) else torch.softmax(unknowns[1].detach(), 1).expand(3, 3)
+    loss = nn.functional.cross_entropy(model(images), targets)
+    weights = [1, 1, 1, 1, 3, 3]  # convolution, BatchNorm, head
+    own = torch.cat(
+        [w * g.flatten() for w, g in zip(weights, torch.autograd.grad(loss, model.parameters()), strict=True)]
+    )
+    target = torch.cat([w * g.flatten() for w, g in zip(weights, gradient, strict=True)])
+    variation = np.abs(np.diff(images.numpy(), axis=2)).mean() + np.abs(np.diff(images.numpy(), axis=3)).mean()
+    expected = 1 - nn.functional.cosine_similarity(own, target, dim=0) + 0.1 * variation + 0.01 * images.norm()
+    assert float(problem.objective(unknowns).detach()) == pytest.approx(float(expected), rel=1e-10)
+    assert torch.autograd.gradcheck(lambda *given: problem.objective(list(given)), unknowns, fast_mode=True)
+
+
+def test_cosine_distance_is_zero_for_the_same_direction_and_total_variation_for_a_flat_image():
+    gradient = [torch.randn(3, 2), torch.randn(3)]
+    assert CosineDistance(gradient, [1, 1])([2 * g for g in gradient]).abs() < 1e-6
+    assert total_variation(torch.full((2, 1, 4, 4), 0.3)) == 0
+
+
+def test_the_model_is_left_as_it_was():
+    model, gradient, labels, shape = small_problem(mode="train")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    irlg.invert(model, gradient, labels, shape, settings())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters()) and model.training
+
+
+def test_train_mode_is_the_callers():
+    model, gradient, labels, _ = small_problem(mode="train")
+    images = random_images(3, 1, 8, 8)
+    assert float(CosineDistance(gradient, [1] * 6)(GradientOf(model)(images, labels))) < 1e-12
+    model.eval()
+    assert float(CosineDistance(gradient, [1] * 6)(GradientOf(model)(images, labels))) > 1e-3
+
+
+def test_treatments_start_from_the_same_images_and_return_labels_of_their_kind():
+    starts, labels = [], []
+    for treatment in (None, "joint", "joint-shared"):
+        result = irlg.invert(*small_problem(treatment), settings(), progress=lambda p: starts.append(p.images))
+        labels.append(result.labels)
+    assert torch.equal(starts[0], starts[4]) and torch.equal(starts[0], starts[8])
+    assert labels[0].tolist() == [0, 1, 1]
+    assert torch.allclose(labels[1].sum(1), torch.ones(3).double()) and not torch.equal(labels[1][0], labels[1][1])
+    assert torch.equal(labels[2][0], labels[2][2])
+
+
+@pytest.mark.parametrize("labels", [None, "joint"])
+@pytest.mark.parametrize("stop", [(0, 10), (1, 20)])
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, labels, stop):
+    config, path = settings(restarts=2), tmp_path / "state.pt"
+    whole = irlg.invert(*small_problem(labels), config)
+
+    def kill(progress):
+        if (progress.restart, progress.iteration) == (stop[0], stop[1] + 10):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        irlg.invert(*small_problem(labels), config, progress=kill, checkpoint=path)
+    seen = []
+    resumed = irlg.invert(
+        *small_problem(labels), config, progress=lambda p: seen.append((p.restart, p.iteration)), checkpoint=path
+    )
+    assert seen[0] == stop
+    assert torch.equal(resumed.images, whole.images) and torch.equal(resumed.objectives, whole.objectives)
+    assert torch.equal(resumed.labels, whole.labels) and resumed.restart == whole.restart
+    again = irlg.invert(*small_problem(labels), config, checkpoint=path)  # finished: nothing is left to do
+    assert torch.equal(again.images, whole.images)
+    with pytest.raises(ValueError, match="is of another inversion"):
+        irlg.invert(*small_problem(labels), settings(restarts=2, seed=1), checkpoint=path)
+
+
+def test_the_restart_of_the_lowest_objective_is_kept():
+    last = {}
+    result = irlg.invert(
+        *small_problem(), settings(restarts=4), progress=lambda p: last.update({p.restart: p.objective})
+    )
+    assert len(set(last.values())) == 4
+    assert result.objective == min(last.values()) == last[result.restart]
+
+
+def test_a_diverged_objective_says_where_and_keeps_the_images_before():
+    model, gradient, labels, shape = small_problem()
+    seen = []
+
+    class Poisoned(nn.Module):
+        calls = 0
+
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            self.calls += 1
+            return self.model(images) * (math.nan if self.calls == 14 else 1)  # the start is call 1
+
+    with pytest.raises(DivergedError, match="nan at iteration 13 of restart 0") as raised:
+        irlg.invert(Poisoned(), gradient, labels, shape, settings(interval=1), progress=seen.append)
+    assert (raised.value.restart, raised.value.iteration) == (0, 13)
+    assert torch.equal(raised.value.images, seen[12].images) and seen[12].iteration == 12
+
+
+def test_a_start_without_an_objective_is_an_error_too():
+    model, gradient, labels, shape = small_problem()
+    with torch.no_grad():
+        model[0].weight.fill_(math.inf)
+    with pytest.raises(DivergedError, match="nan at iteration 0 of restart 0"):
+        irlg.invert(model, gradient, labels, shape, settings())
+
+
+def test_a_plateau_stops_a_restart():
+    long = settings(steps=2000, patience=50)
+    result = irlg.invert(*small_problem(), long)
+    taken = len(result.objectives) - 1
+    assert 50 < taken < 2000
+    assert result.objectives[-50:].min() >= result.objectives[:-50].min() * (1 - 1e-3)
+    assert result.objectives[-51] < result.objectives[:-51].min()
+
+
+def test_schedules():
+    steps, cosine = irlg.InversionConfig(steps=8), irlg.InversionConfig(steps=8, schedule="cosine")
+    assert [steps.rate(i) for i in range(8)] == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.0001])
+    assert [cosine.rate(i) for i in (0, 4, 8)] == pytest.approx([0.1, 0.05, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps: expected at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate: expected a positive number, got 0.0"),
+        ({"tv_weight": math.nan}, "tv_weight: expected at least 0, got nan"),
+        ({"schedule": "linear"}, "schedule: expected 'steps' or 'cosine', got 'linear'"),
+    ],
+)
+def test_settings_out_of_range_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        settings(**changes)
+
+
+def test_arguments_that_do_not_fit_are_named():
+    model, gradient, labels, shape = small_problem()
+    with pytest.raises(ValueError, match="gradient: expected tensors of the parameters' shapes"):
+        irlg.invert(model, gradient[1:], labels, shape)
+    with pytest.raises(ValueError, match="gradient: expected finite numbers that are not all 0"):
+        irlg.invert(model, [0 * g for g in gradient], labels, shape)
+    with pytest.raises(ValueError, match="labels: expected 3 class indices"):
+        irlg.invert(model, gradient, labels[:2], shape)
+    with pytest.raises(ValueError, match="labels: expected class indices or one of"):
+        irlg.invert(model, gradient, "shared", shape)
+    with pytest.raises(ValueError, match=r"image_shape: expected \(K, channels, height, width\)"):
+        irlg.invert(model, gradient, labels, (3, 64))
