@@ -19,7 +19,7 @@ def claims(
         _again(table_4),
         *_untrained(table),
         *_search(trials),
-        _never_worse(differ, table),
+        never_worse(differ, ", ".join(dict.fromkeys(table.data))),
         *_probabilities(trials),
         *_speed(seconds),
     ]
@@ -91,10 +91,10 @@ def _search(trials: pd.DataFrame) -> list[Claim]:
     return claims
 
 
-def _never_worse(differ: pd.DataFrame, table: pd.DataFrame) -> Claim:
+def never_worse(differ: pd.DataFrame, data: str) -> Claim:
+    """Whether any paired difference of `lattice_report.differences` is below 0 by two standard errors."""
     worse = differ[differ.difference < -2 * differ.standard_error.clip(lower=1e-12)]
     least = differ.loc[differ.difference.idxmin()]
-    data = ", ".join(dict.fromkeys(table.data))
     where = f"{least.network} {least.training} {least.draw} against {NAMES[least.rival]}"
     return Claim(
         claim="The lattice is nowhere worse than Algorithm 1 or the guess by two standard errors (LnAcc, paired)",

@@ -1,0 +1,104 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from irlg import comparison, decoding, lattice, lattice_claims, lattice_report, models, networks, restore
+from irlg.data import open_images
+from irlg.training import adam, sgd, train
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images = open_images("mnist", policy="stand-in")
+    return images, list(networks.fcns(images, 1, 0, "cpu"))
+
+
+def test_training_lowers_the_error_and_leaves_the_model_alone(digits):
+    images, kinds = digits
+    assert [kind.training for kind in kinds] == ["untrained", "100 steps", "1,000 steps"]
+    assert kinds[0].accuracy < 0.3 < 0.7 < kinds[1].accuracy < kinds[2].accuracy
+    pixels, labels = images.load(np.arange(640)), torch.as_tensor(images.labels[:640])
+    model = models.build(models.fcn3, 0)
+    before = [parameter.clone() for parameter in model.parameters()]
+    for optimiser in (sgd, adam):
+        one, two = (list(train(model, pixels, labels, optimiser, [5, 12], 3)) for _ in range(2))
+        assert not any(part.training for part in one)
+        for a, b in zip(one, two, strict=True):
+            assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+        assert not torch.equal(one[0].head.weight, one[1].head.weight)
+    assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True))
+
+
+def test_batches_are_those_that_their_names_say_and_the_same_for_every_training(digits):
+    _, kinds = digits
+    observation, true = kinds[0].observe(kinds[0].draw("3 × 5", 0, 0))
+    assert observation.size == 15 and sorted(true[true > 0].tolist()) == [5, 5, 5]
+    assert kinds[0].observe(kinds[0].draw("random 40", 0, 0))[0].size == 40
+    for what in ("3 × 5", "random 40"):
+        one, two = (kind.draw(what, 2, 0) for kind in kinds[:2])
+        assert (one == two).all()
+        assert (one != kinds[0].draw(what, 3, 0)).any()
+
+
+def test_trials_score_every_method_and_ablations_leave_no_trace(digits):
+    _, kinds = digits
+    constants = decoding.WIDTH, lattice.OMEGA, lattice.NU_0
+    frame = pd.DataFrame(comparison.trials(kinds[1], ["random 24"], 3, 0, comparison.METHODS | comparison.ABLATIONS))
+    assert constants == (decoding.WIDTH, lattice.OMEGA, lattice.NU_0)
+    assert frame.groupby("method").size().eq(3).all() and frame.method.nunique() == len(comparison.METHODS) + 8
+    assert frame[frame.method == "irlg"].probability.isna().all()
+    plain, same = (frame[frame.method == name].probability.to_numpy() for name in ("lattice, no search", "nothing"))
+    np.testing.assert_array_equal(plain, same)
+    changed = frame[frame.method == "spread within a class (ω = 0)"].probability.to_numpy()
+    assert (changed != plain).any()
+
+
+def test_hard_bounds_are_what_their_ablation_takes_away(digits):
+    _, kinds = digits
+    seen, true = kinds[2].observe(kinds[2].draw("random 8", 0, 0))
+    without = comparison.ABLATIONS["hard bounds and sign test"](seen)
+    assert int(without.lower_bounds.sum()) == 0 < int(restore(seen, search=False).lower_bounds.sum()) <= int(true.sum())
+
+
+def probabilities(pairs):
+    rows = [{"probability": p, "exact": exact} for p, exact, times in pairs for _ in range(times)]
+    return pd.DataFrame(rows)
+
+
+def test_reliability_and_calibration_error_by_hand():
+    frame = probabilities([(0.05, False, 6), (0.05, True, 2), (1.0, True, 9), (0.9999, False, 1)])
+    bins = lattice_report.reliability(frame)
+    assert bins.N.tolist() == [8, 10]
+    np.testing.assert_allclose(bins.exact, [0.25, 0.9])
+    error = (8 * 0.20 + 10 * (0.99999 - 0.9)) / 18
+    assert lattice_report.calibration_error(bins) == pytest.approx(error)
+    assert lattice_report.certain(frame) == (10, 9)
+
+
+def compared(ours, rival):
+    """Per-trial rows of one setting: LnAcc of the lattice and of both rivals."""
+    rows = []
+    for trial, (a, b) in enumerate(zip(ours, rival, strict=True)):
+        place = {"network": "LeNet-5", "training": "3 epochs", "draw": "random 24", "initialisation": 0, "trial": trial}
+        rows += [place | {"method": m, "ln_acc": v} for m, v in (("lattice", a), ("irlg", b), ("uniform", b))]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("rival", "verdict"), [([0.5, 0.4, 0.6], "holds"), ([0.9, 0.95, 1.0], "fails")])
+def test_a_rival_that_is_better_by_two_standard_errors_fails_the_claim(rival, verdict):
+    differ = lattice_report.differences(compared([0.6, 0.5, 0.55], rival))
+    assert differ.N.tolist() == [3, 3]
+    expected = np.array([0.6, 0.5, 0.55]) - rival
+    np.testing.assert_allclose(differ.difference, expected.mean())
+    np.testing.assert_allclose(differ.standard_error, expected.std(ddof=1) / 3**0.5)
+    assert lattice_claims.never_worse(differ, "CIFAR-100").verdict == verdict
+    assert lattice_claims.never_worse(differ, "a stand-in").verdict == "stand-in"
+
+
+def test_decoders_get_the_same_counts_and_the_beam_is_no_worse_than_one_path(digits):
+    _, kinds = digits
+    frame = comparison.decoders(kinds[0], ["10 × 2", "10 × 6"], 4, 0)
+    share = frame.groupby("decoder").exact.mean()
+    assert share["beam of 64"] >= share["bootstrapping"] and share["beam of 64"] >= share["rounding"]
+    assert set(frame.K) == {20, 60}
