@@ -8,6 +8,10 @@ from irlg import estimator, lattice
 from irlg.bounds import presence_proofs
 from irlg.observation import Observation, precision
 
+# Evidence is a sum over classes whose errors are not independent, least of all on trained networks:
+# differences between candidates count a tenth.
+TEMPER = 10.0
+
 
 def rank(observation: Observation) -> int:
     """Rank of [∇W, ∇b] beyond rounding: a batch has at least so many instances, and as many while they
@@ -39,5 +43,5 @@ def posterior(observation: Observation, nonnegative: bool | None, largest: int) 
     if not sizes:
         return [], np.zeros(0)
     order = np.argsort(scores, kind="stable")
-    weights = np.exp(-(np.array(scores) - scores[order[0]])[order] / (2 * misfits[order[0]]))
+    weights = np.exp(-(np.array(scores) - scores[order[0]])[order] / (2 * TEMPER * misfits[order[0]]))
     return [sizes[i] for i in order], weights / weights.sum()

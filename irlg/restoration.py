@@ -76,8 +76,9 @@ class LatticeRestoration(Restoration):
 
 
 def _lattice(
-    observation: Observation, nonnegative: bool | None, search: bool, sizes: list[int], sure: list[float]
+    observation: Observation, nonnegative: bool | None, search_below: float, sizes: list[int], sure: list[float]
 ) -> LatticeRestoration:
+    """Restore at a K that is told or taken; instances are looked for below a probability of the counts."""
     proofs = presence_proofs(observation, nonnegative)
     given = lattice.problem(observation)
     passes, reason = estimator.estimate(given, proofs)
@@ -89,7 +90,7 @@ def _lattice(
     weights = torch.as_tensor(best.weights, device=device)
 
     instances = None
-    if search and weights[0] < SURE and embeddings is not None:
+    if weights[0] < search_below and embeddings is not None:
         possible = proofs.certain if proofs.nonnegative else proofs.certain | (candidates.sum(dim=0) > 0)
         instances = explain(observation, embeddings, torch.nonzero(possible)[:, 0])
     if instances is not None:
@@ -124,15 +125,16 @@ def _lattice_of_unknown_size(
     observation: Observation, nonnegative: bool | None, search: bool, largest: int
 ) -> LatticeRestoration:
     least = rank(observation)
-    if search and 0 < least <= largest:
-        # As many instances as the rank has, if they are all there is: that needs no prior.
-        restored = _lattice(observation.of(least), nonnegative, True, [least], [1.0])
+    # As many instances as the rank has, or a few more that are too confident to add to it: if these are
+    # all there is, that needs no prior.
+    for size in range(max(1, least), min(least + 3, largest + 1) if search else 0):
+        restored = _lattice(observation.of(size), nonnegative, math.inf, [size], [1.0])
         if restored.instances is not None:
             return restored
     sizes, weights = posterior(observation, nonnegative, largest)
     if not sizes:
         raise ValueError(f"largest_batch: expected at least the rank of the gradients, {least}, got {largest}")
-    return _lattice(observation.of(sizes[0]), nonnegative, False, sizes, weights.tolist())
+    return _lattice(observation.of(sizes[0]), nonnegative, 0.0, sizes, weights.tolist())
 
 
 METHODS = ("lattice", "irlg", "uniform")
@@ -187,4 +189,4 @@ def restore(
         return _irlg(observation) if method == "irlg" else _uniform(observation)
     if observation.batch_size is None:
         return _lattice_of_unknown_size(observation, nonnegative, search, largest_batch)
-    return _lattice(observation, nonnegative, search, [observation.batch_size], [1.0])
+    return _lattice(observation, nonnegative, SURE if search else 0.0, [observation.batch_size], [1.0])
