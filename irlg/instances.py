@@ -64,6 +64,8 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
     size, count = observation.size, observation.num_classes
     if 2 * size >= count or count * size**3 > WORK:
         return None
+    if not bool(torch.isfinite(embeddings).all()):
+        return None
     constant = embeddings.norm(dim=1).mean()
     target = size * torch.cat([observation.grad_weight.double(), constant * observation.grad_bias.double()[:, None]], 1)
     target = target - target.mean(dim=0)
@@ -75,6 +77,8 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
         if left == 1:
             new = _last(rest, constant)
         else:
+            if not bool(torch.isfinite(rest).all()):
+                return None
             columns, singular, rows = torch.linalg.svd(rest, full_matrices=False)
             rank = min(left, int((singular > noise).sum()))
             if rank == 0:
@@ -120,14 +124,8 @@ def _starts(embeddings: Tensor, classes: Tensor, constant: Tensor, generator: to
     return labels, torch.cat([drawn, constant.expand(len(labels), 1)], dim=1)
 
 
-def _solve(
-    observation: Observation,
-    labels: Tensor,
-    starts: Tensor,
-    columns: Tensor,
-    rows: Tensor,
-) -> _Solutions:
-    """Minimise the angle between ĝ and the column space from every start; the best first.
+def _solve(observation: Observation, labels: Tensor, starts: Tensor, columns: Tensor, rows: Tensor) -> _Solutions:
+    """Minimise the angle between ĝ and the column space from every start.
 
     **Arguments:** orthonormal bases of the column space, `columns` (C, r), and of the row space, `rows`
     (m + 1, r).

@@ -66,6 +66,15 @@ def test_gradients_that_no_batch_explains_are_not_explained():
         assert explain(other, start, torch.arange(24)) is None
 
 
+def test_numbers_that_overflow_are_not_explained_and_do_not_escape():
+    seen, _ = confident(0, [0, 3, 3, 7, 11, 20])
+    start = restore(seen).embeddings
+    assert explain(seen, start * float("inf"), torch.arange(24)) is None
+    assert explain(rebuilt(seen, weight=seen.weight * 1e38), start, torch.arange(24)) is None
+    nothing = rebuilt(seen, grad_weight=0 * seen.grad_weight, grad_bias=0 * seen.grad_bias)
+    assert explain(nothing, start, torch.arange(24)) is None
+
+
 def test_restore_looks_for_instances_only_where_it_is_not_sure_and_may():
     seen, _ = confident(1, [0, 3, 3, 7, 7, 7, 11, 20])
     sure, unsure = restore(from_cifar(8, 2, 0)[0]), restore(seen, search=False)
