@@ -67,6 +67,8 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
     if not bool(torch.isfinite(embeddings).all()):
         return None
     constant = embeddings.norm(dim=1).mean()
+    if constant == 0:  # a dead layer: there is nothing to tell instances by
+        return None
     target = size * torch.cat([observation.grad_weight.double(), constant * observation.grad_bias.double()[:, None]], 1)
     target = target - target.mean(dim=0)
     noise = 20 * torch.finfo(precision(observation.grad_weight)).eps * torch.linalg.matrix_norm(target, 2)
@@ -100,7 +102,8 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
     batch = _Solutions(*(torch.cat([getattr(one, field.name) for one in found]) for field in fields(_Solutions)))
     residual, scale = rest.norm(), target.norm()
     weakest = (batch.gradients.norm(dim=1) * batch.embeddings.norm(dim=1)).min()
-    if residual > EXPLAINED * scale or residual > weakest / 3:  # each instance must be needed
+    # Each instance must be needed. Asked so that what is not a number is no explanation.
+    if not (residual <= EXPLAINED * scale and residual <= weakest / 3):
         return None
     times = batch.times.long()
     labels, extended = (part.repeat_interleave(times, dim=0) for part in (batch.labels, batch.embeddings))

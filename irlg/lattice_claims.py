@@ -103,7 +103,7 @@ def never_worse(differ: pd.DataFrame, data: str) -> Claim:
         n=int(differ.N.sum()),
         interval=f"± {2 * least.standard_error:.3f} for the least",
         data=data,
-        verdict=on_real(data, "holds" if len(worse) == 0 else "fails"),
+        verdict=on_real(data, "fails" if len(worse) else "holds" if differ.N.min() > 1 else "too few trials"),
     )
 
 

@@ -94,7 +94,10 @@ def _lattice(
         possible = proofs.certain if proofs.nonnegative else proofs.certain | (candidates.sum(dim=0) > 0)
         instances = explain(observation, embeddings, torch.nonzero(possible)[:, 0])
     if instances is not None:
-        candidates = torch.bincount(instances.labels, minlength=observation.num_classes)[None]
+        counts = torch.bincount(instances.labels, minlength=observation.num_classes)
+        instances = instances if bool((counts >= proofs.lower_bounds).all()) else None
+    if instances is not None:
+        candidates = counts[None]
         weights, sure = torch.ones_like(weights[:1]), [1.0]
         reason = "every instance was found"
     return LatticeRestoration(

@@ -96,6 +96,11 @@ def test_a_rival_that_is_better_by_two_standard_errors_fails_the_claim(rival, ve
     assert lattice_claims.never_worse(differ, "a stand-in").verdict == "stand-in"
 
 
+def test_one_trial_says_nothing_of_rivals():
+    differ = lattice_report.differences(compared([0.1], [0.6]))
+    assert lattice_claims.never_worse(differ, "CIFAR-100").verdict == "too few trials"
+
+
 def test_decoders_get_the_same_counts_and_the_beam_is_no_worse_than_one_path(digits):
     _, kinds = digits
     frame = comparison.decoders(kinds[0], ["10 × 2", "10 × 6"], 4, 0)

@@ -75,6 +75,14 @@ def test_numbers_that_overflow_are_not_explained_and_do_not_escape():
     assert explain(nothing, start, torch.arange(24)) is None
 
 
+@pytest.mark.parametrize("labels", [[3], [3, 3, 7]])
+def test_a_dead_layer_is_no_proof(labels):
+    head = nn.Linear(6, 10)
+    seen = Observation.from_embeddings(torch.zeros(len(labels), 6), torch.tensor(labels), head)
+    restored = restore(rebuilt(seen, batch_size=None), largest_batch=8)
+    assert restored.instances is None and restored.log_probability < 0
+
+
 def test_restore_looks_for_instances_only_where_it_is_not_sure_and_may():
     seen, _ = confident(1, [0, 3, 3, 7, 7, 7, 11, 20])
     sure, unsure = restore(from_cifar(8, 2, 0)[0]), restore(seen, search=False)
