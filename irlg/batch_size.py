@@ -6,7 +6,8 @@ from scipy.special import gammaln
 
 from irlg import estimator, lattice
 from irlg.bounds import presence_proofs
-from irlg.observation import Observation, precision
+from irlg.instances import rounding
+from irlg.observation import Observation
 
 # Evidence is a sum over classes whose errors are not independent, least of all on trained networks:
 # differences between candidates count a tenth.
@@ -18,7 +19,7 @@ def rank(observation: Observation) -> int:
     are independent and fewer than C."""
     both = torch.cat([observation.grad_weight, observation.grad_bias[:, None]], dim=1).double()
     singular = torch.linalg.svdvals(both)
-    return int((singular > 20 * torch.finfo(precision(observation.grad_weight)).eps * singular[0]).sum())
+    return int((singular > rounding(observation) * singular[0]).sum())
 
 
 def posterior(observation: Observation, nonnegative: bool | None, largest: int) -> tuple[list[int], np.ndarray]:

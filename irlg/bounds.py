@@ -7,20 +7,25 @@ from torch import Tensor
 
 from irlg.observation import Observation, precision
 
+SIGNS = 16  # positive entries without a negative one that a row needs, to tell of embeddings
+CLEAR = 0.03  # of a row's largest entry: how negative another must be to prove presence on a guess
+
 
 @dataclass(frozen=True, eq=False)
 class PresenceProofs:
     """Lower bounds of the counts, and how they came about.
 
-    `lower_bounds` (C,) int64; `certain` (C,) bool, the classes that are certainly in the batch;
-    `unsigned` (C,) bool, the classes whose row of ∇W has no negative entry: where embeddings are
-    non-negative these are very likely absent; `nonnegative`, whether the sign test was used.
+    `lower_bounds` (C,) int64; `certain` (C,) bool, the classes that are certainly in the batch (as
+    certainly as embeddings are non-negative, where the sign test was used); `unsigned` (C,) bool, the
+    classes whose row of ∇W has no negative entry: where embeddings are non-negative these are very
+    likely absent; `nonnegative`, whether the sign test was used, and `why`.
     """
 
     lower_bounds: Tensor
     certain: Tensor
     unsigned: Tensor
     nonnegative: bool
+    why: str
 
 
 def presence_proofs(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
@@ -30,20 +35,30 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     ReLU, say), the row of ∇W of an absent class is Σ_k p_{k,j} e_k ≥ 0: a negative entry proves
     presence. Noise or compression on the gradient voids both.
 
-    **Arguments:** `nonnegative`: whether embeddings are; `None` finds out, and takes them to be
-    where at least one row of ∇W has no negative entry.
+    **Arguments:** `nonnegative`: whether embeddings are; `None` guesses, and takes them to be where at
+    least one row of ∇W has 16 positive entries or more and no negative one. Then an entry proves
+    presence only if it is clearly negative, for LeakyReLU and its like leave a little below 0. A
+    server knows its network: told, every negative entry counts.
     """
     grad_weight, grad_bias = observation.grad_weight, observation.grad_bias.double()
-    rounding = 16 * torch.finfo(precision(observation.grad_bias)).eps
+    dtype = precision(observation.grad_bias)
     # S_j may be as small as the rounding of ∇b_j, and −K∇b_j then a little more than n_j.
-    proven = torch.floor(-observation.size * (grad_bias + rounding)) + 1
+    proven = torch.floor(-observation.size * (grad_bias + 16 * torch.finfo(dtype).eps)) + 1
     lower = proven.clamp(min=0)
     least, greatest = (end.double() for end in grad_weight.aminmax(dim=1))
-    unsigned = least >= -1e-6 * torch.maximum(-least, greatest)
-    used = bool(unsigned.any()) if nonnegative is None else nonnegative
+    visible = 1e-6 * torch.maximum(-least, greatest)  # smaller entries may be rounding
+    unsigned = least >= -visible
+    used, why = bool(nonnegative), "told" if nonnegative is not None else "not detected"
+    if nonnegative is None and bool(unsigned.any()):
+        # Not where negative entries might have been flushed to 0.
+        telling = unsigned & (visible > torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps)
+        rows = grad_weight[telling].double()
+        if bool(((rows > visible[telling, None]).sum(dim=1) >= SIGNS).any()):
+            used, why = True, "detected"
     if used:
-        lower = torch.maximum(lower, (~unsigned).double())
+        signed = ~unsigned if nonnegative else least < -CLEAR * greatest
+        lower = torch.maximum(lower, signed.double())
     if float(lower.sum()) > observation.size:  # not the gradients that they are taken for
-        lower, used = torch.zeros_like(lower), False
+        lower, used, why = torch.zeros_like(lower), False, "dropped: bounds that sum to more than K"
     lower = lower.to(torch.int64)
-    return PresenceProofs(lower, lower > 0, unsigned, used)
+    return PresenceProofs(lower, lower > 0, unsigned, used, why)

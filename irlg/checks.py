@@ -1,21 +1,28 @@
-"""The package against independent computations: what notebooks A, D and E measure."""
+"""The package against independent computations: what notebooks A, D, E and G measure."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from irlg import matching
+from irlg.data import ImageSet
 from irlg.gradients import batch_gradient, last_layer_gradients
 from irlg.inversion import invert
+from irlg.metrics import scores
+from irlg.models import Classifier
 from irlg.objective import InversionConfig, Problem
 from irlg.observation import Observation
 from irlg.reference import Array, algorithm_1, inverting_gradients
-from irlg.restoration import restore
-from irlg.sampling import stream
+from irlg.restoration import Restoration, restore
+from irlg.sampling import stream, uniform_batch
+
+EASY, LEARNT = (1000, 4096, 64), (1000, 512, 256)  # C, m and K of the lattice's timed problems
 
 
 def random_layer(
@@ -104,19 +111,46 @@ def solver_problem(number: int, seed: int) -> Observation:
 
 
 def solver_seconds(classes: int, width: int, batch_size: int, seed: int, device: str) -> dict[str, float]:
-    """Seconds of one restoration, ours (the better of three) and the literal loop's, same problem."""
+    """Seconds of one restoration, ours (the best of three) and the literal loop's, same problem."""
     embeddings, labels, head = random_layer(stream(seed, "E speed"), classes, width, batch_size)
     observation = Observation.from_embeddings(embeddings.to(device), labels.to(device), head.to(device))
-    ours = []
-    for _ in range(3):
+    ours = _seconds(lambda: restore(observation, "irlg").raw_counts.cpu())  # waits for the device
+    literal = _seconds(lambda: algorithm_1(*arrays(observation), batch_size), times=1)
+    return {"irlg": ours, "literal": literal}
+
+
+def lattice_seconds(seed: int) -> dict[str, float]:
+    """Seconds on two problems on the CPU, the best of three, and of what the first is compared with.
+
+    `easy`: an untrained layer; `product` and `cholesky` are those of its H = W (K∇W)ᵀ and of a C × C
+    factorisation. `learnt`: a head that its embeddings lean to. Shapes: `EASY` and `LEARNT`.
+    """
+    easy, learnt = _layer(*EASY, 0.0, seed), _layer(*LEARNT, 0.6, seed)
+    weight, target = easy.weight.double(), easy.size * easy.grad_weight.double()
+    matrix = 2 * torch.eye(easy.num_classes, dtype=torch.float64) + 1 / easy.num_classes
+    return {
+        "product": _seconds(lambda: weight @ target.T),
+        "cholesky": _seconds(lambda: torch.linalg.cholesky(matrix)),
+        "easy": _seconds(lambda: restore(easy)),
+        "learnt": _seconds(lambda: restore(learnt)),
+    }
+
+
+def _layer(classes: int, width: int, size: int, lean: float, seed: int) -> Observation:
+    embeddings, labels, head = random_layer(stream(seed, "G layer", classes, width, size), classes, width, size)
+    if lean:  # weights and embeddings that point to each other
+        head.weight.data *= 0.5 * np.sqrt(width)
+        embeddings = (embeddings + lean * head.weight.detach()[labels]).clamp(min=0)
+    return Observation.from_embeddings(embeddings.float(), labels, head.float())
+
+
+def _seconds(work: Callable[[], object], times: int = 3) -> float:
+    taken = []
+    for _ in range(times):
         start = time.perf_counter()
-        restored = restore(observation, "irlg").raw_counts.cpu().numpy()  # waits for the device
-        ours.append(time.perf_counter() - start)
-    start = time.perf_counter()
-    _, literal = algorithm_1(*arrays(observation), batch_size)
-    seconds = time.perf_counter() - start
-    difference = float(np.abs(restored - literal).max())
-    return {"irlg": min(ours), "literal": seconds, "difference": difference}
+        work()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 def inversion_seconds(model: nn.Module, images: Tensor, labels: Tensor, config: InversionConfig) -> dict[str, float]:
@@ -153,6 +187,92 @@ def arrays(observation: Observation) -> tuple[Array, Array, Array, Array]:
     names = ("grad_weight", "grad_bias", "weight", "bias")
     grad_weight, grad_bias, weight, bias = (getattr(observation, n).double().cpu().numpy() for n in names)
     return grad_weight, grad_bias, weight, bias
+
+
+@dataclass(frozen=True, eq=False)
+class OneBatch:
+    """One batch of a network, restored by Algorithm 1, beside the truth; what notebook E shows of it.
+
+    `true` (C,) counts; `means` (C, m), the true mean embedding of each class, NaN where it is absent.
+    """
+
+    name: str
+    source: str
+    observation: Observation
+    restored: Restoration
+    true: NDArray[np.int64]
+    means: Array
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(C,)."""
+        return self.true > 0
+
+    @property
+    def norms(self) -> tuple[Array, Array]:
+        """Lengths of inferred and of true class embeddings, (C,) each."""
+        return np.linalg.norm(self._inferred, axis=1), np.linalg.norm(self.means, axis=1)
+
+    @property
+    def cosines(self) -> Array:
+        """Cosines of inferred and true class embeddings, (C,)."""
+        inferred, true = self.norms
+        return (self._inferred * self.means).sum(axis=1) / (inferred * true)
+
+    @property
+    def departures(self) -> Array:
+        """The largest departure of p^i_j from 1/C over j, in units of it, (C,)."""
+        probabilities = self.restored.probabilities.cpu().numpy()
+        return np.abs(probabilities * len(probabilities) - 1).max(axis=1)
+
+    def summary(self) -> dict[str, object]:
+        """A row of E's table."""
+        values = scores(self.restored.counts, self.true)
+        literal = algorithm_1(*arrays(self.observation), self.observation.size)[1]
+        difference = np.abs(literal - self.restored.raw_counts.cpu().numpy()).max()
+        about = {"network": self.name, "data": self.source}
+        return about | values | {"smallest_cosine": np.nanmin(self.cosines), "difference": difference}
+
+    @property
+    def _inferred(self) -> Array:
+        embeddings = self.restored.embeddings
+        assert embeddings is not None
+        inferred: Array = embeddings.cpu().numpy()
+        return inferred
+
+
+def one_batch(name: str, images: ImageSet, model: Classifier, batch_size: int, seed: int, device: str) -> OneBatch:
+    """Draw a batch uniformly, observe it by autograd in eval mode, and restore it by Algorithm 1."""
+    indices = uniform_batch(stream(seed, "E", name), images.labels, batch_size)
+    batch, labels = images.load(indices, device), images.labels[indices]
+    observation = Observation.from_batch(model, batch, torch.as_tensor(labels, device=device))
+    with torch.inference_mode():
+        embedded = model.hidden(model.features(batch)).double().cpu().numpy()
+    true = np.bincount(labels, minlength=observation.num_classes).astype(np.int64)
+    means = np.full((len(true), embedded.shape[1]), np.nan)
+    for present in np.flatnonzero(true):
+        means[present] = embedded[labels == present].mean(axis=0)
+    return OneBatch(name, images.source, observation, restore(observation, "irlg"), true, means)
+
+
+def smoothing_error(seed: int) -> float:
+    """Largest difference of the closed form at smoothed labels and autograd with `label_smoothing=0.1`."""
+    embeddings, labels, head = random_layer(stream(seed, "smoothing"), 10, 16, 8)
+    targets = 0.9 * nn.functional.one_hot(labels, 10).double() + 0.1 / 10
+    closed = last_layer_gradients(embeddings, targets, head.weight.detach(), head.bias.detach())
+    value = nn.functional.cross_entropy(head(embeddings), labels, label_smoothing=0.1)
+    autograd = torch.autograd.grad(value, [head.weight, head.bias])
+    return max(float((a - b).abs().max()) for a, b in zip(closed, autograd, strict=True))
+
+
+def gradcheck(seed: int) -> bool:
+    """PyTorch's own `gradcheck` of mean cross-entropy by weight and bias, float64."""
+    embeddings, labels, head = random_layer(stream(seed, "smoothing"), 10, 16, 8)
+
+    def loss(weight: Tensor, bias: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(embeddings @ weight.T + bias, labels)
+
+    return bool(torch.autograd.gradcheck(loss, (head.weight, head.bias)))
 
 
 def _flat(gradients: Sequence[Tensor]) -> Tensor:

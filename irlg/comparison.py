@@ -1,9 +1,9 @@
 """Restoration beyond the paper's tables: settings that tell methods apart, and what each part is worth."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from math import exp, inf
 from time import perf_counter
 from unittest import mock
@@ -11,16 +11,16 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from irlg import decoding, estimator, lattice, restoration
 from irlg.bounds import PresenceProofs, presence_proofs
 from irlg.decoding import decode
-from irlg.metrics import i_rec, le_acc, ln_acc
+from irlg.metrics import scores
 from irlg.networks import Network
 from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
-from irlg.sampling import stream
+from irlg.tables import DISTRIBUTIONS, row_name
 
 Method = Callable[[Observation], Restoration]
 METHODS: dict[str, Method] = {
@@ -41,8 +41,7 @@ SETTINGS = {
     ("FCN-3", "100 steps"): ("random 24",),
     ("FCN-3", "1,000 steps"): ("random 8", "random 24"),
 }
-LARGEST = 64  # K that is tried where it is not told
-EASY, LEARNT = (1000, 4096, 64), (1000, 512, 256)  # C, m and K of the timed problems
+LARGEST = 96  # K that is tried where it is not told
 
 
 def trials(
@@ -68,15 +67,7 @@ def trials(
 
 def score(restored: Restoration, true: Tensor) -> dict[str, object]:
     """Scores of one restoration; for the lattice its probability and misfit too, and whether instances were found."""
-    counts = restored.counts
-    row: dict[str, object] = {
-        "K": int(true.sum()),
-        "le_acc": le_acc(counts, true),
-        "ln_acc": ln_acc(counts, true),
-        "i_rec": i_rec(counts, true),
-        "total": int(counts.sum()),
-        "exact": bool((counts == true).all()),
-    }
+    row = scores(restored.counts, true)
     if isinstance(restored, LatticeRestoration):
         row |= {
             "probability": exp(restored.log_probability),
@@ -86,53 +77,66 @@ def score(restored: Restoration, true: Tensor) -> dict[str, object]:
     return row
 
 
-def decoders(network: Network, draws: Sequence[str], count: int, seed: int) -> pd.DataFrame:
+def everywhere(
+    kinds: Sequence[Network], count: int, seed: int, methods: Mapping[str, Method], sources: Mapping[str, str]
+) -> pd.DataFrame:
+    """`trials` of every network in its `SETTINGS`; `sources`: the data, by the first word of its name."""
+    rows = [row for n in kinds for row in trials(n, SETTINGS[n.name, n.training], count, seed, methods)]
+    frame = pd.DataFrame(rows)
+    trained = np.where(frame.training == "untrained", "untrained", "trained")
+    return frame.assign(trained=trained, data=frame.network.map(lambda name: sources[name.split()[0]]))
+
+
+def table_4(kinds: Sequence[Network], count: int, seed: int) -> pd.DataFrame:
+    """`trials` of Table 4's rows on each of `kinds`, by Algorithm 1, the guess and the lattice."""
+    rows = {
+        f"{noc} × {mroc}": row_name(group, noc, mroc) for group, pairs in DISTRIBUTIONS.items() for noc, mroc in pairs
+    }
+    three = {name: METHODS[name] for name in ("irlg", "uniform", "lattice")}
+    frame = pd.DataFrame(row for n in kinds for row in trials(n, list(rows), count, seed, three))
+    return frame.assign(row=frame.draw.map(rows))
+
+
+def decoders(kinds: Sequence[Network], draws: Sequence[str], count: int, seed: int) -> pd.DataFrame:
     """Exact or not, of the same real-valued counts and covariances: rounding, bootstrapping, beam."""
     rows = []
-    for what in draws:
-        for trial in range(count):
-            observation, true = network.observe(network.draw(what, trial, seed))
-            restored = restore(observation, search=False)
-            x, covariance = restored.raw_counts.cpu().numpy(), restored.count_covariance.cpu().numpy()
-            lower, size = restored.lower_bounds.cpu().numpy(), observation.size
-            for name, width in (("rounding", 0), ("bootstrapping", 1), ("beam of 64", decoding.WIDTH)):
-                if width:
-                    found = decode(x, covariance, lower, np.zeros(len(x)), size, width).vectors
-                    counts = found[0] if len(found) else np.zeros(len(x))
-                else:
-                    counts = np.maximum(np.rint(x), 0)
-                exact = bool((counts == true.cpu().numpy()).all())
-                rows.append({"draw": what, "K": size, "trial": trial, "decoder": name, "exact": exact})
+    for network, what, trial in product(kinds, draws, range(count)):
+        observation, true = network.observe(network.draw(what, trial, seed))
+        restored = restore(observation, search=False)
+        x, covariance = restored.raw_counts.cpu().numpy(), restored.count_covariance.cpu().numpy()
+        given = (x, covariance, restored.lower_bounds.cpu().numpy(), np.zeros(len(x)), observation.size)
+        with mock.patch.object(decoding, "WIDTH", 1):
+            one = decode(*given)
+        found = {"rounding": np.maximum(np.rint(x), 0)[None], "bootstrapping": one.vectors}
+        found[f"beam of {decoding.WIDTH}"] = decode(*given).vectors
+        for name, vectors in found.items():
+            exact = len(vectors) > 0 and bool((vectors[0] == true.cpu().numpy()).all())
+            rows.append({"draw": what, "K": observation.size, "trial": trial, "decoder": name, "exact": exact})
     return pd.DataFrame(rows)
 
 
-def unknown_sizes(network: Network, draws: Sequence[str], count: int, seed: int) -> Iterator[dict[str, object]]:
+def unknown_sizes(kinds: Sequence[Network], draws: Sequence[str], count: int, seed: int) -> pd.DataFrame:
     """Restore batches whose K is not told, only that it is at most `LARGEST`: a row each."""
-    for what in draws:
-        for trial in range(count):
-            observation, true = network.observe(network.draw(what, trial, seed))
-            restored = restore(replace(observation, batch_size=None), largest_batch=LARGEST)
-            size, probability = restored.batch_sizes[0], restored.batch_size_weights[0]
-            yield {
-                "network": network.name,
-                "training": network.training,
-                "draw": what,
-                "initialisation": network.initialisation,
-                "trial": trial,
-                "K": observation.size,
-                "K found": size,
-                "right": size == observation.size,
-                "probability": probability,
-                "exact": bool((restored.counts == true).all()),
-            }
+    rows = []
+    for network, what, trial in product(kinds, draws, range(count)):
+        observation, true = network.observe(network.draw(what, trial, seed))
+        restored = restore(replace(observation, batch_size=None), largest_batch=LARGEST)
+        about = {"network": network.name, "training": network.training, "draw": what}
+        size = restored.batch_sizes[0]
+        found = {"K": observation.size, "K found": size, "right": size == observation.size}
+        sure = {"probability": restored.batch_size_weights[0], "exact": bool((restored.counts == true).all())}
+        rows.append(about | {"initialisation": network.initialisation, "trial": trial} | found | sure)
+    return pd.DataFrame(rows)
 
 
-@contextmanager
-def _without(*patches: tuple[object, str, object]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for target, name, value in patches:
-            stack.enter_context(mock.patch.object(target, name, value))
-        yield
+def _without(part: object, name: str, value: object) -> Method:
+    """The lattice with one name of a module replaced, and without the search, which would hide the loss."""
+
+    def method(observation: Observation) -> Restoration:
+        with mock.patch.object(part, name, value):
+            return restore(observation, search=False)
+
+    return method
 
 
 def _no_bounds(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
@@ -141,59 +145,14 @@ def _no_bounds(observation: Observation, nonnegative: bool | None = None) -> Pre
     return replace(proofs, lower_bounds=none, certain=none > 0, nonnegative=False)
 
 
-def _ablated(observation: Observation, *patches: tuple[object, str, object]) -> Restoration:
-    with _without(*patches):
-        return restore(observation, search=False)
-
-
-# The lattice less one of its parts, by name. Instances are not searched for, which would hide the loss.
+# The lattice less one of its parts, by name.
 ABLATIONS: dict[str, Method] = {
-    "nothing": partial(restore, search=False),
-    "hard bounds and sign test": lambda o: _ablated(o, (restoration, "presence_proofs", _no_bounds)),
+    "nothing": METHODS["lattice, no search"],
+    "hard bounds and sign test": _without(restoration, "presence_proofs", _no_bounds),
     "sign test": partial(restore, search=False, nonnegative=False),
-    "beam (width 1)": lambda o: _ablated(o, (decoding, "WIDTH", 1)),
-    "spread within a class (ω = 0)": lambda o: _ablated(o, (lattice, "OMEGA", 0.0)),
-    "isotropic prior (ν₀ = 0)": lambda o: _ablated(o, (lattice, "NU_0", 0.0)),
-    "further passes (two only)": lambda o: _ablated(o, (estimator, "PASSES", 2)),
-    "ignorance as a rival": lambda o: _ablated(o, (estimator, "REJECTED", inf)),
+    "beam (width 1)": _without(decoding, "WIDTH", 1),
+    "spread within a class (ω = 0)": _without(lattice, "OMEGA", 0.0),
+    "isotropic prior (ν₀ = 0)": _without(lattice, "NU_0", 0.0),
+    "further passes (two only)": _without(estimator, "PASSES", 2),
+    "ignorance as a rival": _without(estimator, "REJECTED", inf),
 }
-
-
-def lattice_seconds(seed: int) -> dict[str, float]:
-    """Seconds on two problems with C = 1,000, each the best of three, and of what the first is compared with.
-
-    `easy`: an untrained layer, m = 4,096 and K = 64; `product` and `cholesky` are those of its
-    H = W (K∇W)ᵀ and of a C × C factorisation. `learnt`: a head that its embeddings lean to, m = 512, K = 256.
-    """
-    observation = layer(*EASY, lean=0.0, seed=seed)
-    classes, size = observation.num_classes, observation.size
-    weight, target = observation.weight.double(), size * observation.grad_weight.double()
-    matrix = 2 * torch.eye(classes, dtype=torch.float64) + 1 / classes
-    return {
-        "product": _seconds(lambda: weight @ target.T),
-        "cholesky": _seconds(lambda: torch.linalg.cholesky(matrix)),
-        "easy": _seconds(lambda: restore(observation)),
-        "learnt": _seconds(partial(restore, layer(*LEARNT, lean=0.6, seed=seed), search=False)),
-    }
-
-
-def layer(classes: int, width: int, size: int, lean: float, seed: int) -> Observation:
-    """A random batch on a random last layer; embeddings lean to their label's row of the weights."""
-    rng = stream(seed, "G layer", classes, width, size)
-    labels = torch.as_tensor(rng.integers(classes, size=size))
-    spread = 0.3 if lean else width**-0.5 / 3**0.5  # PyTorch's initialisation has the latter
-    weight = torch.as_tensor(rng.normal(size=(classes, width)) * spread).float()
-    mean, noise = (torch.as_tensor(rng.normal(size=shape)).float() for shape in (width, (size, width)))
-    embeddings = (mean.clamp(min=0) + lean * weight[labels] + 0.5 * noise).clamp(min=0)
-    head = nn.Linear(width, classes)
-    head.weight.data, head.bias.data = weight, torch.zeros(classes)
-    return Observation.from_embeddings(embeddings, labels, head)
-
-
-def _seconds(work: Callable[[], object], times: int = 3) -> float:
-    taken = []
-    for _ in range(times):
-        start = perf_counter()
-        work()
-        taken.append(perf_counter() - start)
-    return min(taken)

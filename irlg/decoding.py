@@ -28,28 +28,24 @@ class Beam:
     log_det: float
 
 
-def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, width: int | None = None) -> Beam:
+def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int) -> Beam:
     """Minimise (x − n)ᵀ R⁻¹ (x − n) + Σ_j penalty_j [n_j > 0] over whole n ≥ lower with Σ n = total.
 
     Entries that hardly vary are rounded at once and the others conditioned on them. Those are
     decided one by one in the order of a pivoted LDLᵀ factorisation, by a beam search.
 
     **Arguments:** `x` (C,), its `covariance` R (C, C), nearly singular along the sum; `lower` (C,);
-    `penalty` (C,); `width` of the beam, `WIDTH` by default. **Returns:** a `Beam`, empty if no
-    admissible vector was found.
+    `penalty` (C,). **Returns:** a `Beam`, empty if no admissible vector was found.
     **Raises:** `LinAlgError`, NumPy's or torch's, where R is not positive definite.
     """
-    width = width or WIDTH
     easy = np.diag(covariance) < EASY**2
-    beam = _decode(x, covariance, lower, penalty, total, easy, width)
+    beam = _decode(x, covariance, lower, penalty, total, easy)
     if len(beam.vectors) == 0 and easy.any():  # what was rounded at once leaves no admissible sum
-        beam = _decode(x, covariance, lower, penalty, total, np.zeros_like(easy), width)
+        beam = _decode(x, covariance, lower, penalty, total, np.zeros_like(easy))
     return beam
 
 
-def _decode(
-    x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, easy: NDArray[np.bool_], width: int
-) -> Beam:
+def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, easy: NDArray[np.bool_]) -> Beam:
     fixed = np.maximum(np.rint(x[easy]), lower[easy])
     hard, cost, log_det = ~easy, 0.0, 0.0
     mean, conditional = x[hard], covariance[np.ix_(hard, hard)]
@@ -63,16 +59,14 @@ def _decode(
         cost = float(residual @ residual) + float(penalty[easy][fixed > 0].sum())
         log_det = 2 * float(factor.diagonal().log().sum())
         mean, conditional = mean + (cross.T @ residual).numpy(), conditional - (cross.T @ cross).numpy()
-    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], total - int(fixed.sum()), width)
+    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], total - int(fixed.sum()))
     whole = np.empty((len(vectors), len(x)), dtype=np.int64)
     whole[:, easy], whole[:, hard] = fixed.astype(np.int64), vectors
     right = whole.sum(axis=1) == total
     return Beam(whole[right], costs[right] + cost, log_det + more)
 
 
-def _search(
-    x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, width: int
-) -> tuple[Counts, Array, float]:
+def _search(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int) -> tuple[Counts, Array, float]:
     """Beam search over entries in the order of their conditional variance, smallest first."""
     order, factor, variances = pivoted_ldl(covariance)
     count = len(x)
@@ -91,7 +85,7 @@ def _search(
         away = options - centre[:, None]
         expanded = costs[:, None] + away**2 / variances[i] + penalty[j] * (options > 0)
         flat = np.where(options <= upper[:, None], expanded, np.inf).ravel()
-        kept = np.argsort(flat, kind="stable")[:width]
+        kept = np.argsort(flat, kind="stable")[:WIDTH]
         kept = kept[(flat[kept] <= flat[kept[0]] + WINDOW) & np.isfinite(flat[kept])]
         if len(kept) == 0:
             return np.zeros((0, count), dtype=np.int64), np.zeros(0), 0.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from irlg.data import ImageSet
-from irlg.metrics import i_rec, le_acc, ln_acc
+from irlg.metrics import scores
 from irlg.models import Classifier
 from irlg.observation import Observation
 from irlg.restoration import restore
@@ -94,25 +94,8 @@ def score(
     true = np.bincount(labels, minlength=images.num_classes)
     targets = torch.as_tensor(labels, device=embeddings.device)
     observation = Observation.from_embeddings(embeddings, targets, model.head)
-    rows: list[dict[str, object]] = []
-    for method in METHODS:
-        counts = restore(observation, method).counts.cpu().numpy()
-        rows.append(
-            {
-                "row": batch.row,
-                "variant": variant,
-                "mode": mode,
-                "trial": batch.trial,
-                "method": method,
-                "K": len(labels),
-                "le_acc": le_acc(counts, true),
-                "ln_acc": ln_acc(counts, true),
-                "i_rec": i_rec(counts, true),
-                "total": int(counts.sum()),
-                "exact": bool((counts == true).all()),
-            }
-        )
-    return rows
+    about = {"row": batch.row, "variant": variant, "mode": mode, "trial": batch.trial}
+    return [about | {"method": m} | scores(restore(observation, m).counts, true) for m in METHODS]
 
 
 def _shared_trunk(variants: Mapping[str, Classifier]) -> Classifier:

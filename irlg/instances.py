@@ -8,7 +8,7 @@ space of that matrix, both of dimension K. So an instance of class c solves
 
 C − K equations for K − 1 unknowns, whatever the network has learnt. Solutions are found from many
 starts. Those that together make up the gradients, each a whole number of times and K times in all,
-are the batch. The idea is the design's (section 3).
+are taken for the batch. The idea is the design's (section 3).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -24,14 +24,16 @@ TOLERANCES = (1e-5, 1e-5, 1e-4, 1e-4, 1e-3, 1e-3, 1e-2, 1e-2)
 STARTS = 6  # a class and round
 STEPS = 30  # of Levenberg and Marquardt
 WORK = 2e7  # C K³ beyond which the search would take more than some seconds
-EXPLAINED = 0.01  # relative residual of the gradients, at most, for a batch
+RESOLVED = 20  # units of rounding from which on a singular value is not noise
+UNEXPLAINED = 0.1  # what the batch may leave of the gradients, in units of its weakest instance
 
 
 @dataclass(frozen=True, eq=False)
 class Instances:
     """The instances of a batch in no order: `labels` (K,) int64 and `embeddings` (K, m) float64.
 
-    `residual`: the share of the gradients, in Frobenius norm, that they do not explain.
+    `residual`: what they do not explain of the gradients, as a share of what the weakest of them
+    explains (Frobenius norms). It serves as the probability that they are not the batch.
     """
 
     labels: Tensor
@@ -71,13 +73,13 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
         return None
     target = size * torch.cat([observation.grad_weight.double(), constant * observation.grad_bias.double()[:, None]], 1)
     target = target - target.mean(dim=0)
-    noise = 20 * torch.finfo(precision(observation.grad_weight)).eps * torch.linalg.matrix_norm(target, 2)
+    noise = rounding(observation) * torch.linalg.matrix_norm(target, 2)
     generator = torch.Generator().manual_seed(0)
 
     found, rest, left = list[_Solutions](), target, size
     for tolerance in TOLERANCES:
         if left == 1:
-            new = _last(rest, constant)
+            new = _last(observation, rest, constant)
         else:
             if not bool(torch.isfinite(rest).all()):
                 return None
@@ -100,14 +102,18 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
     else:
         return None
     batch = _Solutions(*(torch.cat([getattr(one, field.name) for one in found]) for field in fields(_Solutions)))
-    residual, scale = rest.norm(), target.norm()
     weakest = (batch.gradients.norm(dim=1) * batch.embeddings.norm(dim=1)).min()
-    # Each instance must be needed. Asked so that what is not a number is no explanation.
-    if not (residual <= EXPLAINED * scale and residual <= weakest / 3):
+    residual = float(rest.norm() / weakest)
+    if not residual <= UNEXPLAINED:  # asked so that what is not a number is no explanation
         return None
     times = batch.times.long()
     labels, extended = (part.repeat_interleave(times, dim=0) for part in (batch.labels, batch.embeddings))
-    return Instances(labels, extended[:, :-1], float(residual / scale))
+    return Instances(labels, extended[:, :-1], residual)
+
+
+def rounding(observation: Observation) -> float:
+    """Singular values of gradients below this share of the largest may be rounding alone."""
+    return RESOLVED * torch.finfo(precision(observation.grad_weight)).eps
 
 
 def _starts(embeddings: Tensor, classes: Tensor, constant: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -171,11 +177,14 @@ def _solve(observation: Observation, labels: Tensor, starts: Tensor, columns: Te
     return _Solutions(labels, (origin + t @ free.T) @ rows.T, gradient, sine, torch.ones_like(sine))
 
 
-def _last(rest: Tensor, constant: Tensor) -> _Solutions:
+def _last(observation: Observation, rest: Tensor, constant: Tensor) -> _Solutions:
     """The one instance that is left, which `rest` (C, m + 1) then is; its class has the negative entry."""
     gradient = rest[:, -1] / constant
     label = gradient.argmin()
     embedding = gradient @ rest / (gradient @ gradient)
+    # By the network, not by `rest`: if it is no instance, it will not explain `rest`.
+    gradient = torch.softmax(observation.weight.double() @ embedding[:-1] + observation.bias.double(), dim=0)
+    gradient[label] -= 1
     one = torch.ones_like(constant)[None]
     return _Solutions(label[None], embedding[None], gradient[None], 0 * one, one)
 

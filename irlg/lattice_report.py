@@ -39,17 +39,23 @@ def beyond_view(table: pd.DataFrame) -> str:
 
 
 def differences(trials: pd.DataFrame) -> pd.DataFrame:
-    """LnAcc of the lattice less that of each rival, paired by batch: mean and standard error, a row each."""
-    wide = trials.pivot_table(
-        index=[*SETTING, "initialisation", "trial"], columns="method", values="ln_acc", sort=False
-    )
+    """Each score of the lattice less that of each rival, paired by batch: mean and standard error, a row each."""
+    index = [*SETTING, "initialisation", "trial"]
     rows = []
-    for key, group in wide.groupby(SETTING, sort=False):
-        for rival in ("irlg", "uniform"):
-            difference = group["lattice"] - group[rival]
-            about = dict(zip(SETTING, key, strict=True)) | {"rival": rival, "N": len(difference)}
-            rows.append(about | {"difference": difference.mean(), "standard_error": difference.sem()})
+    for score in ("le_acc", "ln_acc"):
+        wide = trials.pivot_table(index=index, columns="method", values=score, sort=False)
+        for key, group in wide.groupby(SETTING, sort=False):
+            for rival in ("irlg", "uniform"):
+                difference = group["lattice"] - group[rival]
+                about = dict(zip(SETTING, key, strict=True)) | {"rival": rival, "score": score, "N": len(difference)}
+                rows.append(about | {"difference": difference.mean(), "standard_error": difference.sem()})
     return pd.DataFrame(rows)
+
+
+def below(differ: pd.DataFrame) -> pd.DataFrame:
+    """Those of `differences` in which the lattice is nominally the worse."""
+    worse = differ[differ.difference < 0]
+    return worse.assign(two_standard_errors=2 * worse.standard_error)
 
 
 def reliability(trials: pd.DataFrame) -> pd.DataFrame:
@@ -73,6 +79,12 @@ def reliability(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def reliabilities(trials: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """`reliability` of the lattice on untrained and on trained networks."""
+    ours = trials[trials.method == "lattice"]
+    return {name: reliability(part) for name, part in ours.groupby("trained", sort=False)}
+
+
 def calibration_error(bins: pd.DataFrame) -> float:
     """Expected calibration error of `reliability`: mean distance of stated and true share, weighted by N."""
     return float((bins.N * (bins.stated - bins.exact).abs()).sum() / bins.N.sum())
@@ -82,6 +94,11 @@ def certain(trials: pd.DataFrame) -> tuple[int, int]:
     """How many batches were reported at p > 0.999, and how many of these are exact."""
     chosen = trials[trials.probability > 0.999]
     return len(chosen), int(chosen.exact.sum())
+
+
+def rounded(frame: pd.DataFrame, digits: int = 3) -> str:
+    """Any of these tables as Markdown."""
+    return markdown(frame.round(digits).astype(str))
 
 
 def ablation(trials: pd.DataFrame) -> pd.DataFrame:

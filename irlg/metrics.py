@@ -34,6 +34,19 @@ def i_rec(restored: Any, true: Any) -> float:
     return float(np.minimum(restored, true).sum() / true.sum())
 
 
+def scores(restored: Any, true: Any) -> dict[str, object]:
+    """All scores of one restoration by name, with K, the restored `total`, and whether all is `exact`."""
+    restored, true = _counts(restored, true)
+    return {
+        "K": int(true.sum()),
+        "le_acc": le_acc(restored, true),
+        "ln_acc": ln_acc(restored, true),
+        "i_rec": i_rec(restored, true),
+        "total": int(restored.sum()),
+        "exact": bool((restored == true).all()),
+    }
+
+
 def _counts(restored: Any, true: Any) -> tuple[np.ndarray, np.ndarray]:
     arrays = []
     for name, value in (("restored", restored), ("true", true)):

@@ -1,9 +1,10 @@
 """The networks that notebook G compares methods on: untrained, and after some training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -78,6 +79,13 @@ def fcns(images: ImageSet, initialisations: int, seed: int, device: str) -> Iter
         trained = training.train(model, *data.training(), training.sgd, list(STEPS), start)
         for name, model in zip(STEPS.values(), trained, strict=True):
             yield data.network("FCN-3", name, number, model, True)
+
+
+def overview(kinds: Sequence[Network]) -> pd.DataFrame:
+    """Accuracy by network and training, over initialisations: mean, least, greatest and their number."""
+    rows = [{"network": n.name, "training": n.training, "accuracy": n.accuracy} for n in kinds]
+    groups = pd.DataFrame(rows).groupby(["network", "training"], sort=False).accuracy
+    return groups.agg(["mean", "min", "max", "size"]).rename(columns={"size": "initialisations"}).reset_index()
 
 
 class _Data:

@@ -1,7 +1,7 @@
 """From an observation to label counts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, overload
 
 import torch
@@ -57,10 +57,11 @@ class LatticeRestoration(Restoration):
     best vectors found, best first, and their `weights` (B,), which sum to 1.
 
     `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates,
-    most likely first, where not. `instances`: the batch's instances one by one, if they were looked for
-    and found. `diagnostics`: passes that worked, misfit (above 1 where the residual is larger than the
-    covariance admits, which tempers all probabilities), whether embeddings were taken to be
-    non-negative, and why the passes stopped.
+    most likely first, where not; K is meant up to whole copies of the batch, which have the same
+    gradients. `instances`: the batch's instances one by one, if they were looked for and found; then
+    counts, candidates and weights are theirs, and all else still that of the fit. `diagnostics`: passes
+    that worked, misfit (above 1 where the residual is larger than the covariance admits, which tempers
+    all probabilities), whether embeddings were taken to be non-negative and why, and why it stopped.
     """
 
     log_probability: float
@@ -98,7 +99,7 @@ def _lattice(
         instances = instances if bool((counts >= proofs.lower_bounds).all()) else None
     if instances is not None:
         candidates = counts[None]
-        weights, sure = torch.ones_like(weights[:1]), [1.0]
+        weights, sure = torch.full_like(weights[:1], 1 - instances.residual), [1.0]
         reason = "every instance was found"
     return LatticeRestoration(
         counts=candidates[0],
@@ -119,6 +120,7 @@ def _lattice(
             "passes": len(passes),
             "misfit": best.misfit,
             "nonnegative": proofs.nonnegative,
+            "nonnegative_why": proofs.why,
             "stopped": reason,
         },
     )
@@ -136,11 +138,16 @@ def _lattice_of_unknown_size(
             return restored
     sizes, weights = posterior(observation, nonnegative, largest)
     if not sizes:
-        raise ValueError(f"largest_batch: expected at least the rank of the gradients, {least}, got {largest}")
-    return _lattice(observation.of(sizes[0]), nonnegative, 0.0, sizes, weights.tolist())
+        raise ValueError(
+            f"largest_batch: expected at least the rank of the gradients, {least}, got {largest} (noise makes it high)"
+        )
+    restored = _lattice(observation.of(sizes[0]), nonnegative, 0.0, sizes, weights.tolist())
+    reason = f"{restored.diagnostics['stopped']}; K was sought from {least} to {largest} only"
+    return replace(restored, diagnostics=restored.diagnostics | {"stopped": reason})
 
 
 METHODS = ("lattice", "irlg", "uniform")
+LARGEST_BATCH = 256
 SURE = 0.999  # probability from which on instances are not looked for one by one
 
 
@@ -150,7 +157,7 @@ def restore(
     method: Literal["lattice"] = "lattice",
     nonnegative: bool | None = None,
     search: bool = True,
-    largest_batch: int = 256,
+    largest_batch: int = LARGEST_BATCH,
 ) -> LatticeRestoration: ...
 
 
@@ -163,7 +170,7 @@ def restore(
     method: str = "lattice",
     nonnegative: bool | None = None,
     search: bool = True,
-    largest_batch: int = 256,
+    largest_batch: int = LARGEST_BATCH,
 ) -> Restoration:
     """Restore how many instances of each class the observed batch held.
 
@@ -181,14 +188,20 @@ def restore(
     seconds.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
-    Everything is computed in float64. **Raises:** `ValueError` for an unknown method, and for an unknown
-    K with another method than `"lattice"` or with more instances than `largest_batch`.
+    Everything is computed in float64, but for W Wᵀ, which enters a prior. **Raises:** `ValueError` for an
+    unknown method, for options of `"lattice"` with another, and for an unknown K with another or with more
+    instances than `largest_batch`.
     """
     if method not in METHODS:
         raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
     if method != "lattice":
-        if nonnegative is not None:
-            raise ValueError(f"nonnegative: expected None for method {method!r}, got {nonnegative!r}")
+        for name, value, default in (
+            ("nonnegative", nonnegative, None),
+            ("search", search, True),
+            ("largest_batch", largest_batch, LARGEST_BATCH),
+        ):
+            if value != default:
+                raise ValueError(f"{name}: expected {default} for method {method!r}, got {value!r}")
         return _irlg(observation) if method == "irlg" else _uniform(observation)
     if observation.batch_size is None:
         return _lattice_of_unknown_size(observation, nonnegative, search, largest_batch)

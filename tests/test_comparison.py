@@ -77,21 +77,26 @@ def test_reliability_and_calibration_error_by_hand():
 
 
 def compared(ours, rival):
-    """Per-trial rows of one setting: LnAcc of the lattice and of both rivals."""
+    """Per-trial rows of one setting: LnAcc of the lattice and of both rivals, LeAcc of 1."""
     rows = []
     for trial, (a, b) in enumerate(zip(ours, rival, strict=True)):
         place = {"network": "LeNet-5", "training": "3 epochs", "draw": "random 24", "initialisation": 0, "trial": trial}
-        rows += [place | {"method": m, "ln_acc": v} for m, v in (("lattice", a), ("irlg", b), ("uniform", b))]
+        rows += [
+            place | {"method": m, "le_acc": 1.0, "ln_acc": v} for m, v in (("lattice", a), ("irlg", b), ("uniform", b))
+        ]
     return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize(("rival", "verdict"), [([0.5, 0.4, 0.6], "holds"), ([0.9, 0.95, 1.0], "fails")])
 def test_a_rival_that_is_better_by_two_standard_errors_fails_the_claim(rival, verdict):
     differ = lattice_report.differences(compared([0.6, 0.5, 0.55], rival))
-    assert differ.N.tolist() == [3, 3]
+    assert differ.N.tolist() == [3, 3, 3, 3]
+    of_presence, of_counts = differ[differ.score == "le_acc"], differ[differ.score == "ln_acc"]
+    assert of_presence.difference.tolist() == of_presence.standard_error.tolist() == [0, 0]
     expected = np.array([0.6, 0.5, 0.55]) - rival
-    np.testing.assert_allclose(differ.difference, expected.mean())
-    np.testing.assert_allclose(differ.standard_error, expected.std(ddof=1) / 3**0.5)
+    np.testing.assert_allclose(of_counts.difference, expected.mean())
+    np.testing.assert_allclose(of_counts.standard_error, expected.std(ddof=1) / 3**0.5)
+    assert len(lattice_report.below(differ)) == (2 if expected.mean() < 0 else 0)
     assert lattice_claims.never_worse(differ, "CIFAR-100").verdict == verdict
     assert lattice_claims.never_worse(differ, "a stand-in").verdict == "stand-in"
 
@@ -103,7 +108,7 @@ def test_one_trial_says_nothing_of_rivals():
 
 def test_decoders_get_the_same_counts_and_the_beam_is_no_worse_than_one_path(digits):
     _, kinds = digits
-    frame = comparison.decoders(kinds[0], ["10 × 2", "10 × 6"], 4, 0)
+    frame = comparison.decoders(kinds[:1], ["10 × 2", "10 × 6"], 4, 0)
     share = frame.groupby("decoder").exact.mean()
     assert share["beam of 64"] >= share["bootstrapping"] and share["beam of 64"] >= share["rounding"]
     assert set(frame.K) == {20, 60}

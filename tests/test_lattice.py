@@ -172,19 +172,21 @@ def test_bounds_on_10000_observations_of_real_forward_passes():
     for number in range(50):
         torch.manual_seed(number)
         classes = int(rng.integers(2, 12))
-        activation = [nn.ReLU(), nn.SiLU(), nn.Identity()][number % 3]
-        head = nn.Linear(8, classes)
+        activation = [nn.ReLU(), nn.SiLU(), nn.Identity(), nn.LeakyReLU()][number % 4]
+        width = int(rng.integers(1, 40))
+        head = nn.Linear(width, classes)
         head.weight.data *= 10 ** rng.uniform(-1, 2)
         with torch.no_grad():
-            embeddings = activation(nn.Linear(12, 8)(images))
+            embeddings = activation(nn.Linear(12, width)(images))
         for _ in range(200):
             chosen = rng.integers(256, size=rng.integers(1, 80))
             labels = torch.as_tensor(rng.integers(classes, size=len(chosen)))
             seen = Observation.from_embeddings(embeddings[chosen], labels, head)
             dtype = [torch.float32, torch.bfloat16, torch.float16][number % 3]
             seen = rebuilt(seen, grad_weight=seen.grad_weight.to(dtype), grad_bias=seen.grad_bias.to(dtype))
-            proofs = presence_proofs(seen, nonnegative=number % 3 == 0)
-            assert (proofs.lower_bounds <= torch.bincount(labels, minlength=classes)).all()
+            for nonnegative in (number % 4 == 0, None):  # told, and guessed
+                proofs = presence_proofs(seen, nonnegative)
+                assert (proofs.lower_bounds <= torch.bincount(labels, minlength=classes)).all()
 
 
 @settings(max_examples=25)
@@ -265,6 +267,8 @@ def test_same_input_same_bits():
     assert torch.equal(one.raw_counts, two.raw_counts) and torch.equal(one.weights, two.weights)
 
 
-def test_nonnegative_is_for_the_lattice_alone():
-    with pytest.raises(ValueError, match="nonnegative: expected None for method 'irlg', got True"):
-        restore(observe(3, 2, 4, 0), "irlg", nonnegative=True)
+@pytest.mark.parametrize(("option", "default"), [("nonnegative", None), ("search", True), ("largest_batch", 256)])
+def test_options_are_for_the_lattice_alone(option, default):
+    other = 7 if option == "largest_batch" else not default
+    with pytest.raises(ValueError, match=f"{option}: expected {default} for method 'irlg', got {other}"):
+        restore(observe(3, 2, 4, 0), "irlg", **{option: other})
