@@ -52,8 +52,8 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     if nonnegative is None and bool(unsigned.any()):
         # Not where negative entries might have been flushed to 0.
         telling = unsigned & (visible > torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps)
-        rows = grad_weight[telling].double()
-        if bool(((rows > visible[telling, None]).sum(dim=1) >= SIGNS).any()):
+        positive = grad_weight[telling] > visible[telling, None].to(grad_weight.dtype)
+        if bool((positive.sum(dim=1) >= SIGNS).any()):
             used, why = True, "detected"
     if used:
         signed = ~unsigned if nonnegative else least < -CLEAR * greatest

@@ -13,8 +13,11 @@ from irlg.decoding import Beam, decode
 
 PASSES = 10
 KAPPA = (0.25, 0.02)  # regularisation of the first pass; halved in each, down to the second number
-ABSENT = 2 * math.log(50)  # cost of calling a class present that shows no sign of it
-REJECTED = 4.0  # misfit from which on what knows nothing of the embeddings may be the better account
+MISSED = 1 / 50  # share of the classes present that show no sign of it
+ABSENT = -2 * math.log(MISSED)  # cost of calling such a class present
+# Probability below which, and misfit from which on, what knows nothing of the embeddings may be the better account.
+UNSURE, REJECTED = 0.5, 4.0
+DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +66,44 @@ def estimate(given: lattice.Problem, proofs: PresenceProofs) -> tuple[list[Pass]
 def best(given: lattice.Problem, proofs: PresenceProofs, passes: list[Pass]) -> Pass:
     """The pass of the highest evidence, but for the first if there are others.
 
-    Where none worked or their misfit rejects the model, ignorance of the embeddings competes: a
-    wide covariance is better evidence than one that is narrow and wrong.
+    Where it is doubtful, ignorance of the embeddings competes, if the batch may be a uniform draw from
+    all classes: only then is the constant guess any good. Both are weighed by what the counts of such
+    a draw look like, spread included: errors add to it, and a covariance need not have told of them.
     """
     chosen = min(passes[1:] or passes, key=lambda one: one.score, default=None)
-    if chosen is None or chosen.misfit > REJECTED:
-        ignorant = ignorance(given, proofs)
-        if chosen is None or ignorant.score < chosen.score:
+    ignorant = ignorance(given, proofs)
+    if chosen is None:
+        return ignorant
+    if doubtful(chosen) and _may_be_drawn(given, proofs):
+        entries = len(given.y) - 1
+        (evidence, _), (rival, distance) = (_as_draw(one, given.batch_size) for one in (chosen, ignorant))
+        if rival > evidence and distance <= entries + DEVIATIONS * math.sqrt(2 * entries):
             return ignorant
     return chosen
+
+
+def doubtful(one: Pass) -> bool:
+    """Whether its counts are not sure, or its misfit rejects the model."""
+    return bool(one.weights[0] < UNSURE or one.misfit > REJECTED)
+
+
+def _may_be_drawn(given: lattice.Problem, proofs: PresenceProofs) -> bool:
+    """Whether no more classes show no sign of presence than after a uniform draw, but for chance."""
+    classes, size = len(given.y), given.batch_size
+    absent = classes * (1 - 1 / classes) ** size
+    missed = MISSED * (classes - absent)
+    variance = classes * (classes - 1) * (1 - 2 / classes) ** size + absent - absent**2 + missed
+    return int(proofs.unsigned.sum()) <= absent + missed + DEVIATIONS * math.sqrt(variance)
+
+
+def _as_draw(one: Pass, size: int) -> tuple[float, float]:
+    """x as that of a uniform draw, N(K/C, K/C (I − 11ᵀ/C) + R): log-density but for a constant, squared distance."""
+    level = size / len(one.x)
+    covariance = one.covariance + level * (torch.eye(len(one.x)).to(one.x) - 1 / len(one.x))
+    factor = torch.linalg.cholesky(covariance[:-1, :-1])  # the sum is known
+    residual = torch.linalg.solve_triangular(factor, (one.x - level)[:-1, None], upper=False)
+    distance = float(residual.square().sum())
+    return -float(factor.diagonal().log().sum()) - distance / 2, distance
 
 
 def ignorance(given: lattice.Problem, proofs: PresenceProofs) -> Pass:

@@ -14,6 +14,7 @@ which stands for every other class: its embedding is the common mean.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,39 +24,65 @@ from irlg.observation import Observation
 OMEGA = 0.8  # share of the variance of embeddings that is within a class
 NU_0 = 5.0  # observations that the isotropic prior of the logits' covariance is worth
 FLOOR = 0.03  # standard deviation that the model cannot do without, in counts
+BLOCK = 256  # rows of W Wᵀ at a time
+
+
+class Layer:
+    """The last layer as observed: ∇W and W (C, m), float64, and what is made of them once."""
+
+    def __init__(self, observation: Observation) -> None:
+        self.grad_weight, self.weight = observation.grad_weight.double(), observation.weight.double()
+        # In single precision where the weights are: it enters as a prior and nowhere else.
+        single = observation.weight.to(torch.promote_types(observation.weight.dtype, torch.float32))
+        self.gram = _gram(single).double()  # W Wᵀ (C, C)
+
+    @cached_property
+    def product(self) -> Tensor:
+        """W ∇Wᵀ, (C, C)."""
+        return self.weight @ self.grad_weight.T
+
+    def embeddings(self, rows: Tensor) -> Tensor:
+        """`rows` (..., C), centred, times ∇W: (..., m)."""
+        return (rows - rows.mean(dim=-1, keepdim=True)) @ self.grad_weight
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """`embeddings` times Wᵀ: (..., C)."""
+        if 8 * len(rows) <= len(self.weight):  # the product would cost more than all passes save
+            return self.embeddings(rows) @ self.weight.T
+        return (rows - rows.mean(dim=-1, keepdim=True)) @ self.product.T
+
+
+def _gram(weight: Tensor) -> Tensor:
+    """W Wᵀ, half of it computed and half mirrored, in blocks."""
+    classes = len(weight)
+    gram = weight.new_zeros(classes, classes)
+    for start in range(0, classes, BLOCK):
+        rows = slice(start, start + BLOCK)
+        gram[rows, : start + BLOCK] = weight[rows] @ weight[: start + BLOCK].T
+        gram[:start, rows] = gram[rows, :start].T
+    return gram
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """An observation, centred over classes: Y = K∇W (C, m) and y = K∇b (C,), float64.
+    """An observation of `batch_size` instances, centred over classes, float64: Y = K∇W (C, m), which
+    `layer` multiplies by, and `y` = K∇b (C,); `bias` (C,)."""
 
-    `weight` (C, m) and `bias` (C,); `cross` = W Yᵀ and `gram` = W Wᵀ, both (C, C). Y itself is not
-    stored: `grad_weight` (C, m) is ∇W as observed, and `combine` multiplies by Y.
-    """
-
-    grad_weight: Tensor
+    layer: Layer
     y: Tensor
-    weight: Tensor
     bias: Tensor
-    cross: Tensor
-    gram: Tensor
     batch_size: int
-
-    def combine(self, rows: Tensor) -> Tensor:
-        """`rows` (..., C) times Y: (..., m)."""
-        return self.batch_size * (rows - rows.mean(dim=-1, keepdim=True)) @ self.grad_weight
 
     def of(self, batch_size: int) -> "Problem":
         """The same gradients, taken to be those of another K."""
-        ratio = batch_size / self.batch_size
-        return replace(self, y=ratio * self.y, cross=ratio * self.cross, batch_size=batch_size)
+        return replace(self, y=batch_size / self.batch_size * self.y, batch_size=batch_size)
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
     """Equation (3) for `classes` (r,), those with n > 0: mean logits `Z` (r + 1, C); their deviations
-    `Zd` (r, C) from the common mean; `B` (r, C), `M` (C, r), `D` (r,), `h`; and the common mean
-    embedding `mu` (m,)."""
+    `Zd` (r, C) from the common mean; `B` (r, C), `M` (C, r), `D` (r,), `h`; the common mean
+    embedding `mu` (m,), and the combinations of the rows of ∇W, `of_delta` (r, C), that Δ is."""
 
     classes: Tensor
     Z: Tensor
@@ -65,6 +92,7 @@ class Fit:
     D: Tensor
     h: Tensor
     mu: Tensor
+    of_delta: Tensor
 
     def row_of(self, classes: Tensor) -> Tensor:
         """Which of r + 1 rows stands for each of `classes`, int64 of its shape."""
@@ -75,15 +103,8 @@ class Fit:
 
 def problem(observation: Observation) -> Problem:
     """Centre the gradients over classes (their column sums are 0 but for rounding) and scale by K."""
-    names = ("grad_weight", "grad_bias", "weight", "bias")
-    grad_weight, grad_bias, weight, bias = (getattr(observation, name).double() for name in names)
-    size = observation.size
-    y = size * (grad_bias - grad_bias.mean())
-    cross = weight @ grad_weight.T
-    cross = size * (cross - cross.mean(dim=1, keepdim=True))
-    # In single precision where the weights are: it enters as a prior and nowhere else.
-    single = observation.weight.to(torch.promote_types(observation.weight.dtype, torch.float32))
-    return Problem(grad_weight, y, weight, bias, cross, (single @ single.T).double(), size)
+    grad_bias, size = observation.grad_bias.double(), observation.size
+    return Problem(Layer(observation), size * (grad_bias - grad_bias.mean()), observation.bias.double(), size)
 
 
 def row_noise(n: Tensor, v: Tensor, P: Tensor, P_old: Tensor, s2: Tensor, kappa: float) -> Tensor:
@@ -118,18 +139,19 @@ def least_squares(given: Problem, n: Tensor, P: Tensor | None, rho: Tensor) -> F
     solved = torch.cholesky_solve(scaled.T, torch.linalg.cholesky(inner))  # Uᵀ V⁻¹, (r + 1, C)
     weighted = given.y / rho - scaled @ (solved @ given.y)  # V⁻¹ y
     h = (given.y @ weighted).clamp(min=torch.finfo(rho.dtype).tiny)
-    mu = given.combine(weighted) / h
-    W_mu = given.cross @ weighted / h
     B = D.sqrt()[:, None] * solved[:-1]  # diag(D) Mᵀ V⁻¹
-    Zd = B @ (given.cross - torch.outer(W_mu, given.y)).T
-    Z = W_mu + given.bias + torch.cat([Zd, torch.zeros_like(Zd[:1])])
-    return Fit(classes, Z, Zd, B, M, D, h, mu)
+    # μ and Δ are combinations of Y's rows, and their logits the same combinations of H's.
+    of_mu = given.batch_size * weighted / h
+    of_delta = given.batch_size * B - torch.outer(B @ given.y, of_mu)
+    mu, Zd = given.layer.embeddings(of_mu), given.layer.logits(of_delta)
+    Z = given.layer.weight @ mu + given.bias + torch.cat([Zd, torch.zeros_like(Zd[:1])])
+    return Fit(classes, Z, Zd, B, M, D, h, mu, of_delta)
 
 
 def class_embeddings(given: Problem, fit: Fit) -> Tensor:
     """Posterior mean embeddings μ + δ_c of equation (3), (C, m)."""
     embeddings = fit.mu.repeat(len(given.y), 1)
-    embeddings[fit.classes] += given.combine(fit.B) - torch.outer(fit.B @ given.y, fit.mu)
+    embeddings[fit.classes] += given.layer.embeddings(fit.of_delta)
     return embeddings
 
 
@@ -138,10 +160,10 @@ def logit_covariance(given: Problem, fit: Fit, n: Tensor) -> Tensor:
     w = n.clamp(max=1) / fit.D
     dof = (n.clamp(max=1).sum() - 1).clamp(min=0)
     S0 = fit.Zd.T @ (w[:, None] * fit.Zd)
-    spread = given.gram.trace().clamp(min=torch.finfo(n.dtype).tiny)
-    t0 = 0.5 * (fit.mu @ fit.mu) / given.weight.shape[1] * spread  # keeps C = 2 honest
+    spread = given.layer.gram.trace().clamp(min=torch.finfo(n.dtype).tiny)
+    t0 = 0.5 * (fit.mu @ fit.mu) / len(fit.mu) * spread  # keeps C = 2 honest
     t = (S0.trace() + t0) / (dof + 1)
-    return S0.add_(given.gram, alpha=float(NU_0 * t / spread)).div_(dof + NU_0)
+    return S0.add_(given.layer.gram, alpha=float(NU_0 * t / spread)).div_(dof + NU_0)
 
 
 def mean_softmax(Z: Tensor, omega: Tensor, n: Tensor) -> Tensor:
