@@ -11,7 +11,7 @@ Counts = NDArray[np.int64]
 
 WIDTH = 64  # vectors that the beam keeps
 BRANCHES = 4  # whole numbers tried for each entry of each
-WINDOW = 50.0  # cost beyond the best at which a vector is dropped
+WINDOW = 100.0  # cost beyond the best at which a vector is dropped
 EASY = 0.05  # standard deviation below which an entry is rounded at once
 
 

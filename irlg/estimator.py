@@ -30,7 +30,7 @@ class Pass:
     x: Tensor
     covariance: Tensor
     beam: Beam
-    misfit: float  # fac: above 1 where the residual is larger than R admits
+    misfit: float  # above 1 where the residual is larger than R admits
     weights: np.ndarray
     score: float  # minus twice the log-evidence, up to a constant
     P: Tensor
@@ -71,11 +71,10 @@ def best(given: lattice.Problem, proofs: PresenceProofs, passes: list[Pass]) -> 
     a draw look like, spread included: errors add to it, and a covariance need not have told of them.
     """
     chosen = min(passes[1:] or passes, key=lambda one: one.score, default=None)
-    ignorant = ignorance(given, proofs)
     if chosen is None:
-        return ignorant
+        return ignorance(given, proofs)
     if doubtful(chosen) and _may_be_drawn(given, proofs):
-        entries = len(given.y) - 1
+        ignorant, entries = ignorance(given, proofs), len(given.y) - 1
         (evidence, _), (rival, distance) = (_as_draw(one, given.batch_size) for one in (chosen, ignorant))
         if rival > evidence and distance <= entries + DEVIATIONS * math.sqrt(2 * entries):
             return ignorant
@@ -182,5 +181,8 @@ def _weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, fit
     misfit = max(1.0, least / len(x))
     if math.isinf(least):
         return Pass(x, covariance, beam, misfit, np.zeros(1), math.inf, P, s2, fit)
-    weights = np.exp(-(beam.costs - least) / (2 * misfit))
+    # Each vector at the best inflation φ ≥ 1 of R for it: φ^(−C/2) exp(−cost / 2φ).
+    inflation = np.maximum(beam.costs / len(x), 1.0)
+    minus_log = len(x) / 2 * np.log(inflation) + beam.costs / (2 * inflation)
+    weights = np.exp(minus_log.min() - minus_log)
     return Pass(x, covariance, beam, misfit, weights / weights.sum(), least + beam.log_det, P, s2, fit)

@@ -60,8 +60,8 @@ class LatticeRestoration(Restoration):
     most likely first, where not; K is meant up to whole copies of the batch, which have the same
     gradients. `instances`: the batch's instances one by one, if they were looked for and found; then
     counts, candidates and weights are theirs, and all else still that of the fit. `diagnostics`: passes
-    that worked, misfit (above 1 where the residual is larger than the covariance admits, which tempers
-    all probabilities), whether embeddings were taken to be non-negative and why, and why it stopped.
+    that worked, misfit (above 1 where the residual is larger than the covariance admits), whether
+    embeddings were taken to be non-negative and why, and why it stopped.
     """
 
     log_probability: float
