@@ -36,10 +36,13 @@ SETTINGS = {
     **{(name, "untrained"): _ANY for name in ("LeNet-5", "LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
     ("LeNet-5", "1 epoch"): ("random 24", "random 128"),
     ("LeNet-5", "3 epochs"): ("random 24", "random 128", "100 × 1"),
-    ("LeNet-5", "12 epochs"): ("random 24", "random 128", "100 × 1", "random 512"),
+    ("LeNet-5", "12 epochs"): (
+        *("random 24", "random 128", "100 × 1", "random 512"),
+        *("100 × 4", "50 × 2", "32 × 16", "8 × 16"),
+    ),
     ("FCN-3", "untrained"): ("random 64", "random 256"),
-    ("FCN-3", "100 steps"): ("random 24",),
-    ("FCN-3", "1,000 steps"): ("random 8", "random 24"),
+    ("FCN-3", "100 steps"): ("random 24", "random 64"),
+    ("FCN-3", "1,000 steps"): ("random 8", "random 24", "10 × 8", "3 × 20"),
 }
 LARGEST = 96  # K that is tried where it is not told
 

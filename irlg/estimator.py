@@ -42,35 +42,55 @@ class Pass:
         return torch.zeros_like(classes) if self.fit is None else self.fit.row_of(classes)
 
 
-def estimate(given: lattice.Problem, proofs: PresenceProofs) -> tuple[list[Pass], str]:
-    """Run the passes. **Returns:** those that worked, and why they stopped."""
+@dataclass(frozen=True, eq=False)
+class Passes:
+    """What the passes came to: how many worked, the `best` of them and the `last`, and why they stopped.
+
+    The best is that of the highest evidence, but for the first if there are others. The rest are not
+    kept: a pass holds some C × C arrays.
+    """
+
+    count: int
+    best: Pass | None
+    last: Pass | None
+    stopped: str
+
+
+def estimate(given: lattice.Problem, proofs: PresenceProofs) -> Passes:
+    """Run the passes."""
     n, v = _start(given, proofs), torch.zeros_like(given.y)
-    kappa, passes = KAPPA[0], list[Pass]()
+    kappa, count, best, recent = KAPPA[0], 0, None, list[Pass]()
     for _ in range(PASSES):
         try:
-            last = _pass(given, proofs, n, v, passes[-2:], kappa)
+            last = _pass(given, proofs, n, v, recent, kappa)
         except (np.linalg.LinAlgError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-            return passes, f"a factorisation failed ({str(error).splitlines()[0]})"
-        passes.append(last)
+            reason = f"a factorisation failed ({str(error).splitlines()[0]})"
+            break
+        count, recent = count + 1, [*recent[-1:], last]
+        if best is None or count == 2 or last.score < best.score:
+            best = last
         vectors = torch.as_tensor(last.beam.vectors, dtype=n.dtype, device=n.device)
         weights = torch.as_tensor(last.weights, device=n.device)
         n = weights @ vectors
         v = weights @ (n - vectors) ** 2
         settled = kappa == KAPPA[1] or (last.weights[0] > 0.99 and last.misfit < 2)
-        if len(passes) > 1 and settled and (passes[-2].beam.vectors[0] == last.beam.vectors[0]).all():
-            return passes, "the counts repeat"
+        if count > 1 and settled and (recent[0].beam.vectors[0] == last.beam.vectors[0]).all():
+            reason = "the counts repeat"
+            break
         kappa = max(kappa / 2, KAPPA[1])
-    return passes, f"{PASSES} passes are done"
+    else:
+        reason = f"{PASSES} passes are done"
+    return Passes(count, best, recent[-1] if recent else None, reason)
 
 
-def best(given: lattice.Problem, proofs: PresenceProofs, passes: list[Pass]) -> Pass:
-    """The pass of the highest evidence, but for the first if there are others.
+def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pass:
+    """The best pass, or ignorance of the embeddings where that is the better account.
 
-    Where it is doubtful, ignorance of the embeddings competes, if the batch may be a uniform draw from
+    Where the pass is doubtful, ignorance of the embeddings competes, if the batch may be a uniform draw from
     all classes: only then is the constant guess any good. Both are weighed by what the counts of such
     a draw look like, spread included: errors add to it, and a covariance need not have told of them.
     """
-    chosen = min(passes[1:] or passes, key=lambda one: one.score, default=None)
+    chosen = passes.best
     if chosen is None:
         return ignorance(given, proofs)
     if doubtful(chosen) and _may_be_drawn(given, proofs):
@@ -149,7 +169,7 @@ def _start(given: lattice.Problem, proofs: PresenceProofs) -> Tensor:
 def _pass(
     given: lattice.Problem, proofs: PresenceProofs, n: Tensor, v: Tensor, earlier: list[Pass], kappa: float
 ) -> Pass:
-    """Equations (3) to (7) once, from counts `n` (C,) of variance `v` (C,) and up to two passes before."""
+    """Equations (3) to (7) once, from counts `n` (C,) of variance `v` (C,) and the two passes before, or fewer."""
     classes = torch.nonzero(n)[:, 0]
     if earlier:
         before, last = earlier[0], earlier[-1]

@@ -114,6 +114,17 @@ def ablation(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def worthless(table: pd.DataFrame) -> str:
+    """Which parts `ablation` finds no worth of: a sentence for each kind of network."""
+    lines = []
+    for column in (name for name in table if name.startswith("LnAcc")):
+        whole = table.loc[table.without == "nothing", column].iloc[0]
+        others = table[(table.without != "nothing") & (table[column] >= whole)]
+        named = ", ".join(f"{r.without} ({r[column] - whole:+.4f})" for _, r in others.iterrows())
+        lines.append(f"- {column}: no worse without {named or 'none of them'}.")
+    return "\n".join(lines)
+
+
 def unknown(trials: pd.DataFrame) -> pd.DataFrame:
     """How often an unknown K is found, by setting, with the mean probability of the K that was taken."""
     groups = trials.groupby(SETTING, sort=False)

@@ -17,7 +17,7 @@ from irlg.sampling import Indices, balanced_batch, stream, uniform_batch
 ACTIVATIONS = {"LeNet-5": nn.ReLU, "LeNet-5 SiLU": nn.SiLU, "LeNet-5 LeakyReLU": nn.LeakyReLU}
 EPOCHS = {1: "1 epoch", 3: "3 epochs", 12: "12 epochs"}  # of LeNet-5 on CIFAR-100
 STEPS = {100: "100 steps", 1000: "1,000 steps"}  # of FCN-3 on MNIST
-HELD_OUT = 0.1  # share of the images that training never sees
+HELD_OUT = 0.05  # share of the images that training never sees
 FIRST = 100  # seed of the first initialisation, apart from those on which the method was developed
 
 
@@ -64,7 +64,8 @@ def lenets(images: ImageSet, initialisations: int, epochs: int, seed: int, devic
             yield data.network(name, "untrained", number, model, activation is nn.ReLU)
         per_epoch = len(data.seen) // training.BATCH
         marks = {epoch * per_epoch: name for epoch, name in EPOCHS.items() if epoch <= epochs}
-        trained = training.train(build(lenet5, start).to(device), *data.training(), training.adam, list(marks), start)
+        model = build(lenet5, start).to(device)
+        trained = training.train(model, *data.training(), training.adam, list(marks), start, mirror=True)
         for name, model in zip(marks.values(), trained, strict=True):
             yield data.network("LeNet-5", name, number, model, True)
 

@@ -82,9 +82,9 @@ def _lattice(
     """Restore at a K that is told or taken; instances are looked for below a probability of the counts."""
     proofs = presence_proofs(observation, nonnegative)
     given = lattice.problem(observation)
-    passes, reason = estimator.estimate(given, proofs)
-    best = estimator.best(given, proofs, passes)
-    fitted = best.fit or (passes[-1].fit if passes else None)
+    passes = estimator.estimate(given, proofs)
+    best, reason = estimator.answer(given, proofs, passes), passes.stopped
+    fitted = best.fit or (passes.last.fit if passes.last else None)
     embeddings = None if fitted is None else lattice.class_embeddings(given, fitted)
     device = observation.weight.device
     candidates = torch.as_tensor(best.beam.vectors, device=device)
@@ -117,7 +117,7 @@ def _lattice(
         batch_size_weights=sure,
         instances=instances,
         diagnostics={
-            "passes": len(passes),
+            "passes": passes.count,
             "misfit": best.misfit,
             "nonnegative": proofs.nonnegative,
             "nonnegative_why": proofs.why,

@@ -31,12 +31,19 @@ def adam(model: nn.Module, steps: int) -> Callable[[], None]:
 
 
 def train(
-    model: Classifier, images: Tensor, labels: Tensor, optimiser: Optimiser, marks: Sequence[int], seed: int
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    optimiser: Optimiser,
+    marks: Sequence[int],
+    seed: int,
+    mirror: bool = False,
 ) -> Iterator[Classifier]:
     """Train with cross-entropy in batches of 64; yield a copy in eval mode after each of `marks` steps.
 
-    **Arguments:** `images` (N, ...) and `labels` (N,), N ≥ 64; `optimiser`: `sgd` or `adam`; `marks`,
-    ascending; `seed`, of the order of images. The model itself is left as it was.
+    **Arguments:** `images` (N, channels, height, width) and `labels` (N,), N ≥ 64; `optimiser`: `sgd` or
+    `adam`; `marks`, ascending; `seed`, of the order of images; `mirror`: turn every other image, at random,
+    left to right. The model itself is left as it was.
     """
     model = copy.deepcopy(model).train()
     generator = torch.Generator().manual_seed(seed)
@@ -45,8 +52,12 @@ def train(
         if len(order) < BATCH:
             order = torch.randperm(len(labels), generator=generator).to(labels.device)
         chosen, order = order[:BATCH], order[BATCH:]
+        batch = images[chosen]
+        if mirror:
+            turned = torch.rand(BATCH, 1, 1, 1, generator=generator).to(batch.device) < 0.5
+            batch = torch.where(turned, batch.flip(3), batch)
         model.zero_grad()
-        torch.autograd.backward(nn.functional.cross_entropy(model(images[chosen]), labels[chosen]))
+        torch.autograd.backward(nn.functional.cross_entropy(model(batch), labels[chosen]))
         step()
         if number in marks:
             yield copy.deepcopy(model).eval()

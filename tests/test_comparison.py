@@ -27,6 +27,10 @@ def test_training_lowers_the_error_and_leaves_the_model_alone(digits):
         for a, b in zip(one, two, strict=True):
             assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
         assert not torch.equal(one[0].head.weight, one[1].head.weight)
+    mirrored = [next(train(model, pixels, labels, adam, [1], 3, mirror=True)) for _ in range(2)]
+    plain = next(train(model, pixels, labels, adam, [1], 3))
+    first, second, other = (part.head.weight for part in (*mirrored, plain))
+    assert torch.equal(first, second) and not torch.equal(first, other)
     assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True))
 
 
@@ -112,3 +116,20 @@ def test_decoders_get_the_same_counts_and_the_beam_is_no_worse_than_one_path(dig
     share = frame.groupby("decoder").exact.mean()
     assert share["beam of 64"] >= share["bootstrapping"] and share["beam of 64"] >= share["rounding"]
     assert set(frame.K) == {20, 60}
+
+
+def test_parts_of_no_worth_are_named():
+    table = pd.DataFrame(
+        {"without": ["nothing", "a", "b"], "LnAcc, trained": [0.5, 0.51, 0.4], "N, trained": [1, 1, 1]}
+    )
+    assert lattice_report.worthless(table) == "- LnAcc, trained: no worse without a (+0.0100)."
+
+
+def test_claims_name_the_rows_below_the_design():
+    rows = [("12 epochs", "random 24", 0.99, 0.985), ("12 epochs", "random 512", 0.98, 0.2)]
+    table = pd.DataFrame(rows, columns=["training", "draw", "le_acc_high", "ln_acc_high"])
+    table = table.assign(network="LeNet-5", method="lattice", le_acc=0.9, ln_acc=0.1, N=3)
+    detected, told = lattice_claims._design(table, "CIFAR-100")
+    assert detected.ours.startswith("0 of 2 rows; 12 epochs random 24: 0.900 / 0.100 for 1.000 / 0.993")
+    assert detected.verdict == "fails in some" and detected.n == 6
+    assert told.ours == "0 of 0 rows"

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from irlg import Observation, lattice, models, presence_proofs, restore
+from irlg import Observation, estimator, lattice, models, presence_proofs, restore
 from irlg.checks import random_layer
 from irlg.data import open_images
-from irlg.decoding import decode, pivoted_ldl
+from irlg.decoding import Beam, decode, pivoted_ldl
 from irlg.sampling import balanced_batch, stream
 from tests.test_restoration import observe, problems, rebuilt
 
@@ -120,6 +120,20 @@ def test_covariance_is_that_of_counts_over_draws_of_the_model():
     assert values[0] < 1e-6 and found[0] < 1e-6  # the sum, which is known
     np.testing.assert_allclose(found[1:], values[1:], rtol=0.25)
     assert values[-1] > 2.5 * values[-2]  # one direction moves all counts together
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 20])
+def test_logits_of_combinations_are_those_by_the_product_of_weights_and_gradients(rows):
+    """Few rows skip W ∇Wᵀ, many use it; blocks of W Wᵀ are that of the whole."""
+    seen, rng = observe(40, 12, 30, 0), np.random.default_rng(0)
+    layer = lattice.Layer(seen)
+    combination = torch.as_tensor(rng.normal(size=(rows, 40)))
+    centred = (seen.grad_weight - seen.grad_weight.mean(dim=0)).double()
+    torch.testing.assert_close(layer.embeddings(combination), combination @ centred)
+    torch.testing.assert_close(layer.logits(combination), combination @ centred @ seen.weight.double().T)
+    assert ("product" in vars(layer)) is (rows > 40 / 8)
+    wide = torch.as_tensor(rng.normal(size=(2 * lattice.BLOCK + 9, 7)))
+    torch.testing.assert_close(lattice._gram(wide), wide @ wide.T)
 
 
 def linear(weight, bias):
@@ -251,6 +265,54 @@ def test_a_failing_factorisation_is_a_reason_and_keeps_the_best_earlier_pass(mon
     nothing = restore(seen, "lattice")  # now the first pass fails too, and what ignores the embeddings
     assert nothing.log_probability == -math.inf and nothing.diagnostics["passes"] == 0
     assert int(nothing.counts.sum()) == 128
+
+
+def a_pass(x, deviation, costs):
+    """A pass of counts `x` and R = `deviation`² I but for the sum, whose decoded vectors cost so much."""
+    classes = len(x)
+    covariance = deviation**2 * (torch.eye(classes).double() - 1 / (classes + 1e-6))
+    vectors = np.zeros((len(costs), classes), dtype=np.int64)
+    vectors[:, 0], vectors[:, 1] = np.arange(len(costs)), int(x.sum()) - np.arange(len(costs))
+    beam = Beam(vectors, np.array(costs), 0.0)
+    return estimator._weigh(x, covariance, beam, torch.eye(classes), torch.eye(classes), None)
+
+
+@pytest.mark.parametrize(
+    ("costs", "ratio"),
+    [
+        ([2.0, 9.0], math.exp(-3.5)),  # both within what R admits of 10 classes
+        ([40.0, 90.0], (90 / 40) ** -5),  # both beyond
+        ([2.0, 90.0], 9**-5 * math.exp(-5 + 1)),
+    ],
+)
+def test_a_vector_weighs_what_the_best_inflation_of_the_covariance_gives_it(costs, ratio):
+    """Against the largest of φ^(−C/2) exp(−cost/2φ) on a grid of φ ≥ 1, and the closed form."""
+    weights = a_pass(torch.ones(10).double(), 1.0, costs).weights
+    grid = np.linspace(1, 20, 200_000)
+    one, other = (np.max(grid**-5 * np.exp(-cost / 2 / grid)) for cost in costs)
+    assert weights[1] / weights[0] == pytest.approx(ratio) == pytest.approx(other / one)
+    assert weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("spread", "guess_wins"), [(0.5, False), (3.0, True)])
+def test_ignorance_wins_over_a_doubtful_fit_whose_counts_spread_more_than_it_says(spread, guess_wins):
+    """A uniform draw of 400 from 100 classes, which the guess knows to 0.5, and a fit that claims to."""
+    rng = np.random.default_rng(0)
+    true = rng.multinomial(400, np.full(100, 0.01))
+    y = 4 + 0.5 * rng.normal(size=100) - true
+    seen, _ = from_cifar(100, 4, 0)
+    seen = rebuilt(seen, grad_bias=torch.as_tensor(y - y.mean()) / 400)
+    given, proofs = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
+    x = true + spread * rng.normal(size=100)
+    fit = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [120.0, 120.0, 120.0])
+    passes = estimator.Passes(3, fit, fit, "the test says so")
+    assert (estimator.answer(given, proofs, passes) is not fit) is guess_wins
+    sure = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [20.0])
+    assert estimator.answer(given, proofs, estimator.Passes(3, sure, sure, "")) is sure
+    absent = estimator.PresenceProofs(
+        proofs.lower_bounds, proofs.certain, torch.arange(100) < 50, True, "detected"
+    )  # half of the classes show no sign: no draw from all alike
+    assert estimator.answer(given, absent, passes) is fit
 
 
 def test_identical_embeddings_and_duplicates():
