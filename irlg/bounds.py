@@ -15,17 +15,22 @@ CLEAR = 0.03  # of a row's largest entry: how negative another must be to prove 
 class PresenceProofs:
     """Lower bounds of the counts, and how they came about.
 
-    `lower_bounds` (C,) int64; `certain` (C,) bool, the classes that are certainly in the batch (as
-    certainly as embeddings are non-negative, where the sign test was used); `unsigned` (C,) bool, the
-    classes whose row of ∇W has no negative entry: where embeddings are non-negative these are very
-    likely absent; `nonnegative`, whether the sign test was used, and `why`.
+    `lower_bounds` (C,) int64, proven; `presumed` (C,) int64, those and 1 where the signs of a row speak for
+    presence though nobody said that embeddings are non-negative; `unsigned` (C,) bool, the classes whose
+    row of ∇W has no negative entry: where embeddings are non-negative these are very likely absent;
+    `nonnegative`, whether signs were used, and `why`.
     """
 
     lower_bounds: Tensor
-    certain: Tensor
+    presumed: Tensor
     unsigned: Tensor
     nonnegative: bool
     why: str
+
+    @property
+    def certain(self) -> Tensor:
+        """(C,) bool, the classes that are certainly in the batch."""
+        return self.lower_bounds > 0
 
 
 def presence_proofs(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
@@ -36,9 +41,9 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     presence. Noise or compression on the gradient voids both.
 
     **Arguments:** `nonnegative`: whether embeddings are; `None` guesses, and takes them to be where at
-    least one row of ∇W has 16 positive entries or more and no negative one. Then an entry proves
-    presence only if it is clearly negative, for LeakyReLU and its like leave a little below 0. A
-    server knows its network: told, every negative entry counts.
+    least one row of ∇W has 16 positive entries or more and no negative one. A guess proves nothing: it
+    is `presumed`, and only where an entry is clearly negative, for LeakyReLU and its like leave a little
+    below 0. A server knows its network: told, every negative entry proves presence.
     """
     grad_weight, grad_bias = observation.grad_weight, observation.grad_bias.double()
     dtype = precision(observation.grad_bias)
@@ -55,10 +60,10 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
         positive = grad_weight[telling] > visible[telling, None].to(grad_weight.dtype)
         if bool((positive.sum(dim=1) >= SIGNS).any()):
             used, why = True, "detected"
-    if used:
-        signed = ~unsigned if nonnegative else least < -CLEAR * greatest
-        lower = torch.maximum(lower, signed.double())
-    if float(lower.sum()) > observation.size:  # not the gradients that they are taken for
-        lower, used, why = torch.zeros_like(lower), False, "dropped: bounds that sum to more than K"
-    lower = lower.to(torch.int64)
-    return PresenceProofs(lower, lower > 0, unsigned, used, why)
+    if nonnegative:
+        lower = torch.maximum(lower, (~unsigned).double())
+    presumed = torch.maximum(lower, (least < -CLEAR * greatest).double()) if used else lower
+    if float(presumed.sum()) > observation.size:  # not the embeddings, or gradients, that they are taken for
+        lower = lower if float(lower.sum()) <= observation.size else torch.zeros_like(lower)
+        presumed, used, why = lower, False, "dropped: bounds that sum to more than K"
+    return PresenceProofs(lower.to(torch.int64), presumed.to(torch.int64), unsigned, used, why)

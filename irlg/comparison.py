@@ -145,7 +145,7 @@ def _without(part: object, name: str, value: object) -> Method:
 def _no_bounds(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
     proofs = presence_proofs(observation, nonnegative)
     none = torch.zeros_like(proofs.lower_bounds)
-    return replace(proofs, lower_bounds=none, certain=none > 0, nonnegative=False)
+    return replace(proofs, lower_bounds=none, presumed=none, nonnegative=False)
 
 
 # The lattice less one of its parts, by name.

@@ -14,9 +14,9 @@ from irlg.decoding import Beam, decode
 PASSES = 10
 KAPPA = (0.25, 0.02)  # regularisation of the first pass; halved in each, down to the second number
 MISSED = 1 / 50  # share of the classes present that show no sign of it
-ABSENT = -2 * math.log(MISSED)  # cost of calling such a class present
 # Probability below which, and misfit from which on, what knows nothing of the embeddings may be the better account.
 UNSURE, REJECTED = 0.5, 4.0
+FAILURES = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
@@ -57,13 +57,15 @@ class Passes:
 
 
 def estimate(given: lattice.Problem, proofs: PresenceProofs) -> Passes:
-    """Run the passes."""
+    """Run the passes; none where the bias gradient is 0 but for rounding, which says nothing of the counts."""
+    if float(given.y.abs().max()) <= 16 * given.rounding * given.batch_size:
+        return Passes(0, None, None, "the gradients are 0 but for rounding")
     n, v = _start(given, proofs), torch.zeros_like(given.y)
     kappa, count, best, recent = KAPPA[0], 0, None, list[Pass]()
     for _ in range(PASSES):
         try:
             last = _pass(given, proofs, n, v, recent, kappa)
-        except (np.linalg.LinAlgError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        except FAILURES as error:
             reason = f"a factorisation failed ({str(error).splitlines()[0]})"
             break
         count, recent = count + 1, [*recent[-1:], last]
@@ -119,7 +121,9 @@ def _as_draw(one: Pass, size: int) -> tuple[float, float]:
     """x as that of a uniform draw, N(K/C, K/C (I − 11ᵀ/C) + R): log-density but for a constant, squared distance."""
     level = size / len(one.x)
     covariance = one.covariance + level * (torch.eye(len(one.x)).to(one.x) - 1 / len(one.x))
-    factor = torch.linalg.cholesky(covariance[:-1, :-1])  # the sum is known
+    factor, failed = torch.linalg.cholesky_ex(covariance[:-1, :-1])  # the sum is known
+    if failed:
+        return -math.inf, math.inf
     residual = torch.linalg.solve_triangular(factor, (one.x - level)[:-1, None], upper=False)
     distance = float(residual.square().sum())
     return -float(factor.diagonal().log().sum()) - distance / 2, distance
@@ -129,19 +133,21 @@ def ignorance(given: lattice.Problem, proofs: PresenceProofs) -> Pass:
     """Σ_k p_{k,j} = K/C but for a variance of K/C: what is known of it if ∇W is not looked at.
 
     The variance is that of a confident network, whose probabilities sum to the counts of a batch
-    drawn at random. The bounds hold all the same, and the counts sum to K.
+    drawn at random. The bounds hold all the same, and the counts sum to K. A class without a sign of
+    presence is the likelier to be absent, the more such a batch leaves out.
     """
     size, classes = given.batch_size, len(given.y)
-    level = size / classes
+    level, absent = size / classes, (1 - 1 / classes) ** size
+    penalty = _penalty(proofs, absent / (1 - absent))
     x = level - given.y
     covariance = level * (torch.eye(classes).to(x) - 1 / (classes + 1e-6))
-    lower = proofs.lower_bounds.cpu().numpy()
+    lower = proofs.presumed.cpu().numpy()
     try:
-        beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, _penalty(proofs), size)
-    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+        beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, penalty, size)
+    except FAILURES:
         beam = Beam(np.zeros((0, classes), dtype=np.int64), np.zeros(0), 0.0)
     if len(beam.vectors) == 0:
-        nearest = largest_remainder(x, proofs.lower_bounds, size).cpu().numpy()
+        nearest = largest_remainder(x, proofs.presumed, size).cpu().numpy()
         beam = Beam(nearest[None], np.full(1, np.inf), 0.0)
     P = torch.full_like(x, 1 / classes)[None]
     return _weigh(x, covariance, beam, P, torch.zeros_like(P), None)
@@ -160,7 +166,7 @@ def largest_remainder(x: Tensor, lower: Tensor, total: int) -> Tensor:
 
 def _start(given: lattice.Problem, proofs: PresenceProofs) -> Tensor:
     """Real-valued counts, (C,), from which the passes begin: the constant guess, but at least the bounds."""
-    lower = proofs.lower_bounds.double()
+    lower = proofs.presumed.double()
     guess = given.batch_size / len(given.y) - given.y
     n = torch.where(guess < 0.5, lower, torch.maximum(guess, lower))  # absent until more is known
     return n * (given.batch_size / n.sum())
@@ -183,17 +189,21 @@ def _pass(
     x, covariance, s2 = lattice.real_counts(given, fit, omega, P, counts)
     if not bool(torch.isfinite(covariance.sum() + x.sum())):  # one that is not makes the sum so
         raise np.linalg.LinAlgError("the covariance of the counts is not finite")
-    lower = proofs.lower_bounds.cpu().numpy()
+    lower = proofs.presumed.cpu().numpy()
     beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, _penalty(proofs), given.batch_size)
     if len(beam.vectors) == 0:
         raise np.linalg.LinAlgError("no admissible vector of counts was found")
     return _weigh(x, covariance, beam, P, s2, fit)
 
 
-def _penalty(proofs: PresenceProofs) -> np.ndarray:
-    """What each class that shows no sign of presence costs if it is called present, (C,)."""
-    unlikely = proofs.unsigned & (proofs.lower_bounds == 0) & proofs.nonnegative
-    return ABSENT * unlikely.double().cpu().numpy()
+def _penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
+    """What each class that shows no sign of presence costs if it is called present, (C,).
+
+    `odds`: those of absence against presence without a look at signs.
+    """
+    unlikely = proofs.unsigned & (proofs.presumed == 0) & proofs.nonnegative
+    cost = -2 * math.log(MISSED / max(odds, MISSED))
+    return cost * unlikely.double().cpu().numpy()
 
 
 def _weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, fit: lattice.Fit | None) -> Pass:

@@ -19,7 +19,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from irlg.observation import Observation
+from irlg.observation import Observation, precision
 
 OMEGA = 0.8  # share of the variance of embeddings that is within a class
 NU_0 = 5.0  # observations that the isotropic prior of the logits' covariance is worth
@@ -66,12 +66,13 @@ def _gram(weight: Tensor) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class Problem:
     """An observation of `batch_size` instances, centred over classes, float64: Y = K∇W (C, m), which
-    `layer` multiplies by, and `y` = K∇b (C,); `bias` (C,)."""
+    `layer` multiplies by, and `y` = K∇b (C,), known to a relative `rounding`; `bias` (C,)."""
 
     layer: Layer
     y: Tensor
     bias: Tensor
     batch_size: int
+    rounding: float
 
     def of(self, batch_size: int) -> "Problem":
         """The same gradients, taken to be those of another K."""
@@ -104,7 +105,8 @@ class Fit:
 def problem(observation: Observation) -> Problem:
     """Centre the gradients over classes (their column sums are 0 but for rounding) and scale by K."""
     grad_bias, size = observation.grad_bias.double(), observation.size
-    return Problem(Layer(observation), size * (grad_bias - grad_bias.mean()), observation.bias.double(), size)
+    y, rounding = size * (grad_bias - grad_bias.mean()), torch.finfo(precision(observation.grad_bias)).eps
+    return Problem(Layer(observation), y, observation.bias.double(), size, rounding)
 
 
 def row_noise(n: Tensor, v: Tensor, P: Tensor, P_old: Tensor, s2: Tensor, kappa: float) -> Tensor:
@@ -196,7 +198,8 @@ def real_counts(given: Problem, fit: Fit, omega: Tensor, P: Tensor, n: Tensor) -
     spread = s2[:-1]
     third_order = torch.expm1(spread.clamp(max=50)) - spread  # the bound takes over long before
     of_instances = counts * torch.minimum(P**2 * third_order, bernoulli)
-    R.diagonal().add_((of_means + of_instances).sum(dim=0) + FLOOR**2)
+    of_rounding = (given.rounding * given.y) ** 2 / 12  # that of ∇b, uniform; it shows in bfloat16
+    R.diagonal().add_((of_means + of_instances).sum(dim=0) + of_rounding + FLOOR**2)
     ones = R.sum(dim=1)
     # The sum is known; a thousandth of an instance is left to keep R positive definite.
     return x, R.addr_(ones, ones / (ones.sum() + 1e-6), alpha=-1), s2

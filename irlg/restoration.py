@@ -54,7 +54,8 @@ class LatticeRestoration(Restoration):
     `log_probability` of the whole vector of counts, and of K with it where that was inferred (−inf
     where nothing could be decoded); `class_probabilities` (C,) of each count; `count_covariance` (C, C)
     of `raw_counts`; `lower_bounds` (C,) int64, see `irlg.presence_proofs`; `candidates` (B, C) int64, the
-    best vectors found, best first, and their `weights` (B,), which sum to 1.
+    best vectors found, best first, and their `weights` (B,) among each other. The probability is the first
+    weight, or less of it where the misfit rejects the model: 1/misfit above 4.
 
     `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates,
     most likely first, where not; K is meant up to whole copies of the batch, which have the same
@@ -89,17 +90,18 @@ def _lattice(
     device = observation.weight.device
     candidates = torch.as_tensor(best.beam.vectors, device=device)
     weights = torch.as_tensor(best.weights, device=device)
+    # Where the residual rejects the model, its own probability is not worth much.
+    trust = 1 / best.misfit if best.misfit > estimator.REJECTED else 1.0
 
     instances = None
-    if weights[0] < search_below and embeddings is not None:
-        possible = proofs.certain if proofs.nonnegative else proofs.certain | (candidates.sum(dim=0) > 0)
-        instances = explain(observation, embeddings, torch.nonzero(possible)[:, 0])
+    if trust * weights[0] < search_below and embeddings is not None:
+        possible = proofs.presumed > 0
+        if not proofs.nonnegative:
+            possible |= candidates.sum(dim=0) > 0
+        instances = _instances(observation, embeddings, possible, proofs.lower_bounds)
     if instances is not None:
-        counts = torch.bincount(instances.labels, minlength=observation.num_classes)
-        instances = instances if bool((counts >= proofs.lower_bounds).all()) else None
-    if instances is not None:
-        candidates = counts[None]
-        weights, sure = torch.full_like(weights[:1], 1 - instances.residual), [1.0]
+        candidates = torch.bincount(instances.labels, minlength=observation.num_classes)[None]
+        weights, trust, sure = torch.ones_like(weights[:1]), 1 - instances.residual, [1.0]
         reason = "every instance was found"
     return LatticeRestoration(
         counts=candidates[0],
@@ -107,8 +109,8 @@ def _lattice(
         embeddings=embeddings,
         probabilities=best.P[best.rows(torch.arange(observation.num_classes, device=device))],
         method="lattice",
-        log_probability=float(weights[0].log()) + math.log(sure[0]),
-        class_probabilities=weights @ (candidates == candidates[0]).double(),
+        log_probability=float((trust * weights[0]).log()) + math.log(sure[0]),
+        class_probabilities=trust * weights @ (candidates == candidates[0]).double(),
         count_covariance=best.covariance,
         lower_bounds=proofs.lower_bounds,
         candidates=candidates,
@@ -124,6 +126,17 @@ def _lattice(
             "stopped": reason,
         },
     )
+
+
+def _instances(
+    observation: Observation, embeddings: Tensor, possible: Tensor, lower_bounds: Tensor
+) -> Instances | None:
+    """The batch instance by instance, of the `possible` classes (C,) bool, if that is found and obeys the bounds."""
+    found = explain(observation, embeddings, torch.nonzero(possible)[:, 0])
+    if found is None:
+        return None
+    counts = torch.bincount(found.labels, minlength=observation.num_classes)
+    return found if bool((counts >= lower_bounds).all()) else None
 
 
 def _lattice_of_unknown_size(
