@@ -201,6 +201,9 @@ def restore(
     seconds.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
+    Noise and compression are not in the model, and with two classes their one difference is all there is to
+    learn a covariance from: there the probability is no certificate.
+
     Everything is computed in float64, but for W Wᵀ, which enters a prior. **Raises:** `ValueError` for an
     unknown method, for options of `"lattice"` with another, and for an unknown K with another or with more
     instances than `largest_batch`.
