@@ -278,6 +278,8 @@ def test_arguments_that_do_not_fit_are_named():
         irlg.invert(model, gradient, "shared", shape)
     with pytest.raises(ValueError, match=r"image_shape: expected \(K, channels, height, width\)"):
         irlg.invert(model, gradient, labels, (3, 64))
+    with pytest.raises(ValueError, match="mean and std: expected 1 or 1 numbers"):
+        irlg.invert(model, gradient, labels, shape, mean=(0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize(
