@@ -1,7 +1,7 @@
 """Convolutions whose gradients can be differentiated without the part that PyTorch computes in vain.
 
 Differentiating a convolution's gradients, PyTorch always takes the derivative with respect to the kernel
-too. Gradient inversion has no use for it: that is 19 of the 158 convolutions of an iteration on ResNet-18.
+too. Gradient inversion has no use for it: that is 19 of the 157 convolutions of an iteration on ResNet-18.
 """
 
 from typing import Any
