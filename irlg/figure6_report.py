@@ -164,14 +164,21 @@ def claims(dataset: str, data: str, outcomes: Outcomes, frame: pd.DataFrame) -> 
     return found
 
 
-def speed_claim(speed: Mapping[str, float], timing: str, data: str) -> Claim:
-    """How fast an iteration is beside the plain loop's (see `checks.inversion_seconds`)."""
+def speed_claim(network: str, speed: Mapping[str, float], device: str, data: str) -> Claim:
+    """How fast an iteration is beside the plain loop's: on a CPU not slower, on a GPU three times as fast.
+
+    **Arguments:** `network`, its name; `speed`, of `checks.inversion_seconds`; `device`, "cpu" or "cuda".
+    Where images differ by more than 0.1 dB the comparison is of two different things.
+    """
+    least = 3 if device == "cuda" else 1
+    ratio = round(speed["plain"] / speed["irlg"], 2)
+    verdict = "holds" if ratio >= least else "slower"
     return Claim(
-        claim="Figure 6's attack, FCN-3: times as fast as the plain loop",
+        claim=f"Figure 6's attack, {network}: times as fast as the plain loop, at least {least} on a {device.upper()}",
         paper="n/a",
-        ours=f"{speed['plain'] / speed['irlg']:.2f} ({timing})",
+        ours=f"{ratio:.2f} ({speed['irlg'] * 1e3:.2f} ms against {speed['plain'] * 1e3:.2f} ms an iteration)",
         n=3,
         interval=f"best of 3; PSNR {speed['difference']:+.2f} dB",
         data=data,
-        verdict="measured",
+        verdict=verdict if abs(speed["difference"]) <= 0.1 else "differs",
     )

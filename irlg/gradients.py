@@ -1,7 +1,11 @@
 """The gradient of mean cross-entropy: of a last layer in closed form, of a whole model by autograd."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
+
+from irlg.convolution import FixedKernels
 
 
 def last_layer_gradients(embeddings: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,9 +48,10 @@ class GradientOf:
         """One tensor a parameter, in the order of `model.parameters()`.
 
         **Arguments:** `images` (K, ...); `labels`, class indices (K,) or rows that sum to one (K, C);
-        `create_graph`: whether the gradient is to be differentiated in turn.
+        `create_graph`: whether the gradient is to be differentiated in turn, in images and labels.
         """
-        loss = nn.functional.cross_entropy(self.logits(images), labels)
+        with FixedKernels() if create_graph else nullcontext():
+            loss = nn.functional.cross_entropy(self.logits(images), labels)
         return torch.autograd.grad(loss, list(self.parameters.values()), create_graph=create_graph)
 
 

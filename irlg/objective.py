@@ -183,4 +183,6 @@ class Problem:
         return rows[: self.shape[0]][kept].to(self.like)
 
     def _channels(self, values: Sequence[float]) -> Tensor:
+        if len(values) not in (1, self.shape[1]):
+            raise ValueError(f"mean and std: expected 1 or {self.shape[1]} numbers, one a channel, got {values!r}")
         return torch.as_tensor(values, dtype=self.like.dtype, device=self.like.device)[:, None, None]

@@ -101,3 +101,18 @@ def test_claims(outcomes, steps, data, verdicts):
 def test_the_attack_and_the_plain_loop_are_timed_on_the_same(step):
     speed = inversion_seconds(step.model("eval"), step.originals, step.labels, figure6.published("MNIST", 3))
     assert speed["irlg"] > 0 and speed["plain"] > 0 and abs(speed["difference"]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("plain", "device", "difference", "verdict"),
+    [
+        (0.10, "cpu", 0.0, "holds"),
+        (0.09, "cpu", 0.0, "slower"),
+        (0.29, "cuda", 0.0, "slower"),
+        (0.30, "cuda", -0.1, "holds"),
+        (0.30, "cuda", 0.2, "differs"),
+    ],
+)
+def test_the_verdict_on_speed(plain, device, difference, verdict):
+    speed = {"irlg": 0.1, "plain": plain, "difference": difference}
+    assert figure6_report.speed_claim("FCN-3", speed, device, "MNIST").verdict == verdict
