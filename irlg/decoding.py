@@ -11,7 +11,7 @@ Counts = NDArray[np.int64]
 
 WIDTH = 64  # vectors that the beam keeps
 BRANCHES = 4  # whole numbers tried for each entry of each
-WINDOW = 100.0  # cost beyond the best at which a vector is dropped
+NEGLIGIBLE = 20.0  # minus the logarithm of a vector's weight beside the best, from which on it is dropped
 EASY = 0.05  # standard deviation below which an entry is rounded at once
 
 
@@ -59,14 +59,20 @@ def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: i
         cost = float(residual @ residual) + float(penalty[easy][fixed > 0].sum())
         log_det = 2 * float(factor.diagonal().log().sum())
         mean, conditional = mean + (cross.T @ residual).numpy(), conditional - (cross.T @ cross).numpy()
-    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], total - int(fixed.sum()))
+    # How much more than the best a vector may cost. Few classes say little of whether the covariance is too
+    # narrow, and with a wider one (see `estimator`) what costs much more still has some weight.
+    window = len(x) * np.expm1(min(2 * NEGLIGIBLE / len(x), 50.0))
+    left = total - int(fixed.sum())
+    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], left, window)
     whole = np.empty((len(vectors), len(x)), dtype=np.int64)
     whole[:, easy], whole[:, hard] = fixed.astype(np.int64), vectors
     right = whole.sum(axis=1) == total
     return Beam(whole[right], costs[right] + cost, log_det + more)
 
 
-def _search(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int) -> tuple[Counts, Array, float]:
+def _search(
+    x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, window: float
+) -> tuple[Counts, Array, float]:
     """Beam search over entries in the order of their conditional variance, smallest first."""
     order, factor, variances = pivoted_ldl(covariance)
     count = len(x)
@@ -86,7 +92,7 @@ def _search(x: Array, covariance: Array, lower: Counts, penalty: Array, total: i
         expanded = costs[:, None] + away**2 / variances[i] + penalty[j] * (options > 0)
         flat = np.where(options <= upper[:, None], expanded, np.inf).ravel()
         kept = np.argsort(flat, kind="stable")[:WIDTH]
-        kept = kept[(flat[kept] <= flat[kept[0]] + WINDOW) & np.isfinite(flat[kept])]
+        kept = kept[(flat[kept] <= flat[kept[0]] + window) & np.isfinite(flat[kept])]
         if len(kept) == 0:
             return np.zeros((0, count), dtype=np.int64), np.zeros(0), 0.0
         parent = kept // BRANCHES
