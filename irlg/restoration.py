@@ -196,7 +196,7 @@ def restore(
       nothing but ∇b: the yardstick for every other method.
 
     The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU);
-    `None` finds out, which cannot succeed where every class is present. `search`: whether to look for
+    `None` guesses, which seldom succeeds where every class is present. `search`: whether to look for
     each instance on its own where the counts are not sure, K < C/2 and C K³ ≤ 2·10⁷; it takes up to some
     seconds.
     `largest_batch`: the largest K that is tried where the observation does not say it.
