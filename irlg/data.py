@@ -7,7 +7,7 @@ import re
 import socket
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,10 @@ class ImageSet:
     def num_classes(self) -> int:
         """C."""
         return len(self.classes)
+
+    def subset(self, indices: Indices) -> "ImageSet":
+        """The images of `indices` (K,) alone, held in memory."""
+        return replace(self, labels=self.labels[indices], pixels=self.pixels(indices).__getitem__)
 
     def load(self, indices: Indices, device: str = "cpu") -> Tensor:
         """Images (K, channels, height, width), float32, normalised by `mean` and `std`."""

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -88,23 +90,22 @@ def figure_6_batch(rng: np.random.Generator, labels: Indices, batch_size: int, c
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One client's step: a network, and `indices` (K,) into an image set, sorted by class."""
+    """One client's step: a network and a batch, `images`, sorted by class."""
 
     network: Callable[..., Classifier]
     images: ImageSet
-    indices: Indices
     seed: int
     device: str
 
     @property
     def labels(self) -> Tensor:
         """(K,) class indices."""
-        return torch.as_tensor(self.images.labels[self.indices], device=self.device)
+        return torch.as_tensor(self.images.labels, device=self.device)
 
     @property
     def originals(self) -> Tensor:
         """(K, channels, height, width), pixels in [0, 1]."""
-        return self.images.pixels(self.indices).to(self.device).float() / 255
+        return self.images.pixels(self._all).to(self.device).float() / 255
 
     def model(self, mode: str) -> Classifier:
         """The network, the same for the same seed, in `"eval"` or `"train"` mode."""
@@ -112,33 +113,37 @@ class Step:
 
     def gradient(self, mode: str) -> tuple[Tensor, ...]:
         """What the client sends."""
-        return batch_gradient(self.model(mode), self.images.load(self.indices, self.device), self.labels)
+        return batch_gradient(self.model(mode), self.images.load(self._all, self.device), self.labels)
 
     def restored(self, mode: str, method: str) -> Tensor:
         """(K,) class indices, sorted: the counts that `irlg.restore` finds in that gradient.
 
         Where these don't sum to K, they are the solution's, before rounding, by largest remainder.
         """
-        images = self.images.load(self.indices, self.device)
+        images = self.images.load(self._all, self.device)
         found = restore(Observation.from_batch(self.model(mode), images, self.labels), method)
-        counts, size = found.counts, len(self.indices)
+        counts, size = found.counts, len(self.labels)
         if int(counts.sum()) != size:
             counts = estimator.largest_remainder(found.raw_counts, torch.zeros_like(counts), size)
         return torch.repeat_interleave(torch.arange(len(counts), device=self.device), counts)
+
+    @property
+    def _all(self) -> Indices:
+        return np.arange(len(self.images.labels))
 
 
 def mnist_step(images: ImageSet, batch_size: int, seed: int, device: str) -> Step:
     """FCN-3 on images drawn uniformly, the case of the main text."""
     indices = uniform_batch(stream(seed, "figure 6", "mnist"), images.labels, batch_size)
     by_class = indices[np.argsort(images.labels[indices], kind="stable")]
-    return Step(models.fcn3, images, by_class, seed, device)
+    return Step(models.fcn3, images.subset(by_class), seed, device)
 
 
 def cifar_step(images: ImageSet, batch_size: int, classes: int, seed: int, device: str) -> Step:
     """ResNet-18 on a batch of Figure 6."""
     rng = stream(seed, "figure 6", "cifar100")
     indices = figure_6_batch(rng, images.labels, batch_size, classes)
-    return Step(models.resnet18, images, indices, seed, device)
+    return Step(models.resnet18, images.subset(indices), seed, device)
 
 
 @dataclass(eq=False)
@@ -202,5 +207,20 @@ def attack_step(attack: Attack, step: Step) -> Outcome:
 
 
 def run(steps: Sequence[Step], rows: Sequence[Attack]) -> dict[int, dict[str, Outcome]]:
-    """Every attack on every step: outcomes by the step's seed and the attack's name."""
-    return {step.seed: {attack.name: attack_step(attack, step) for attack in rows} for step in steps}
+    """Every attack on every step: outcomes by the step's seed and the attack's name.
+
+    On a CPU attacks run side by side, in processes that share the cores: one makes poor use of several.
+    """
+    tasks = [(attack, step) for step in steps for attack in rows]
+    cores = torch.get_num_threads() if steps[0].device == "cpu" else 1
+    workers = min(cores, len(tasks))
+    if workers == 1:
+        found = [attack_step(*task) for task in tasks]
+    else:
+        # Not by fork, which OpenMP's threads don't survive.
+        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (cores // workers,)) as pool:
+            found = list(pool.map(attack_step, *zip(*tasks, strict=True)))
+    outcomes: dict[int, dict[str, Outcome]] = {step.seed: {} for step in steps}
+    for (attack, step), outcome in zip(tasks, found, strict=True):
+        outcomes[step.seed][attack.name] = outcome
+    return outcomes

@@ -74,6 +74,22 @@ def test_an_outcome_is_in_the_originals_order(step):
     assert list(result.snapshots) == [0, 2, 8] and torch.equal(result.snapshots[8], result.images)
 
 
+def test_attacks_side_by_side_give_what_they_give_one_by_one(step):
+    rows = [replace(attack, config=figure6.published("MNIST", 3)) for attack in figure6.attacks("MNIST", 3)[2:4]]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)  # a worker for each, with a thread each
+        together = figure6.run([step], rows)
+        torch.set_num_threads(1)
+        alone = figure6.run([step], rows)
+    finally:
+        torch.set_num_threads(threads)
+    assert list(together) == [0] and list(together[0]) == ["restored", "true"]
+    for name, outcome in alone[0].items():
+        assert torch.equal(together[0][name].images, outcome.images)
+        assert not torch.equal(outcome.images, step.originals)
+
+
 def test_the_table_and_the_gain_over_images(outcomes):
     table = figure6_report.table(outcomes, figure6.attacks("MNIST", 8000)).set_index("attack")
     assert table.psnr["joint"] == 16 and table.N["joint"] == 4 and table.psnr_by_seed["joint"] == "16.00 16.00"
