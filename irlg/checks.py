@@ -106,7 +106,7 @@ def solver_problem(number: int, seed: int) -> Observation:
 
 
 def solver_seconds(classes: int, width: int, batch_size: int, seed: int, device: str) -> dict[str, float]:
-    """Seconds of one restoration, ours (the best of three) and the literal loop's, same problem."""
+    """Seconds of one restoration, ours (the best of ten) and the literal loop's, same problem."""
     embeddings, labels, head = random_layer(stream(seed, "E speed"), classes, width, batch_size)
     observation = Observation.from_embeddings(embeddings.to(device), labels.to(device), head.to(device))
     ours = _seconds(lambda: restore(observation, "irlg").raw_counts.cpu())  # waits for the device
@@ -115,7 +115,7 @@ def solver_seconds(classes: int, width: int, batch_size: int, seed: int, device:
 
 
 def lattice_seconds(seed: int) -> dict[str, float]:
-    """Seconds on two problems on the CPU, the best of three, and of what the first is compared with.
+    """Seconds on two problems on the CPU, the best of ten, and of what the first is compared with.
 
     `easy`: an untrained layer; `product` and `cholesky` are those of its H = W (K∇W)ᵀ and of a C × C
     factorisation. `learnt`: a head that its embeddings lean to. Shapes: `EASY` and `LEARNT`.
@@ -139,7 +139,7 @@ def _layer(classes: int, width: int, size: int, lean: float, seed: int) -> Obser
     return Observation.from_embeddings(embeddings.float(), labels, head.float())
 
 
-def _seconds(work: Callable[[], object], times: int = 3) -> float:
+def _seconds(work: Callable[[], object], times: int = 10) -> float:
     taken = []
     for _ in range(times):
         start = time.perf_counter()

@@ -77,29 +77,39 @@ def _search(
     order, factor, variances = pivoted_ldl(covariance)
     count = len(x)
     errors = np.zeros((1, count))  # q − x̂ of every vector of the beam, in pivot order
-    chosen = np.zeros((1, count))
     costs = np.zeros(1)
-    offsets = np.arange(BRANCHES)
+    offsets = np.arange(float(BRANCHES))
     left = total - np.zeros(1)  # instances that a vector has not given away
-    owed = lower.sum()  # those that the bounds claim for entries to come
-    for i, j in enumerate(order):
-        owed -= lower[j]
-        centre = x[j] + np.einsum("ni,i->n", errors[:, :i], factor[i, :i])  # x̂, the conditional means
+    least = lower.astype(float)
+    owed = least.sum()  # instances that the bounds claim for entries to come
+    steps = []  # the parent of each vector of the beam and its new entry, step by step
+    for i, j in enumerate(order.tolist()):
+        owed -= least[j]
+        centre = x[j] + errors[:, :i] @ factor[i, :i]  # x̂, the conditional means
         upper = left - owed
-        first = np.maximum(np.minimum(np.ceil(centre - BRANCHES / 2), upper - BRANCHES + 1), lower[j])
+        first = np.maximum(np.minimum(np.ceil(centre - BRANCHES / 2), upper - (BRANCHES - 1)), least[j])
         options = first[:, None] + offsets  # the nearest admissible whole numbers
         away = options - centre[:, None]
-        expanded = costs[:, None] + away**2 / variances[i] + penalty[j] * (options > 0)
-        flat = np.where(options <= upper[:, None], expanded, np.inf).ravel()
-        kept = np.argsort(flat, kind="stable")[:WIDTH]
-        kept = kept[(flat[kept] <= flat[kept[0]] + window) & np.isfinite(flat[kept])]
-        if len(kept) == 0:
+        expanded = costs[:, None] + away**2 / variances[i]
+        if penalty[j]:
+            expanded += penalty[j] * (options > 0)
+        expanded[options > upper[:, None]] = np.inf
+        flat = expanded.ravel()
+        best = flat.min()
+        if best == np.inf:
             return np.zeros((0, count), dtype=np.int64), np.zeros(0), 0.0
-        parent = kept // BRANCHES
-        errors, chosen, costs = errors[parent], chosen[parent], flat[kept]
-        left = left[parent] - options.ravel()[kept]
-        errors[:, i], chosen[:, j] = away.ravel()[kept], options.ravel()[kept]
-    return chosen.astype(np.int64), costs, float(np.log(variances).sum())
+        kept = (flat <= best + window).nonzero()[0]
+        if len(kept) > WIDTH:
+            kept = kept[np.argsort(flat[kept], kind="stable")[:WIDTH]]
+        parent, entry = kept // BRANCHES, options.ravel()[kept]
+        errors, costs, left = errors.take(parent, axis=0), flat[kept], left[parent] - entry
+        errors[:, i] = away.ravel()[kept]
+        steps.append((parent, entry))
+    vector = np.argsort(costs, kind="stable")
+    costs, chosen = costs[vector], np.zeros((len(costs), count), dtype=np.int64)
+    for j, (parent, entry) in zip(order[::-1], reversed(steps), strict=True):
+        chosen[:, j], vector = entry[vector], parent[vector]
+    return chosen, costs, float(np.log(variances).sum())
 
 
 def pivoted_ldl(matrix: Array) -> tuple[NDArray[np.int64], Array, Array]:
@@ -116,11 +126,9 @@ def pivoted_ldl(matrix: Array) -> tuple[NDArray[np.int64], Array, Array]:
         j = int(np.argmin(remaining))
         if not remaining[j] > 0:
             raise np.linalg.LinAlgError(f"conditional variance {remaining[j]} of entry {j}")
-        column = matrix[:, j] - np.einsum("ni,i->n", scaled[:, :i], variances[:i] * scaled[j, :i])
+        column = matrix[:, j] - scaled[:, :i] @ (variances[:i] * scaled[j, :i])
         order[i], variances[i] = j, remaining[j]
-        open_ = np.isfinite(remaining)
-        scaled[open_, i] = column[open_] / variances[i]
-        scaled[j, i] = 1
-        remaining[open_] -= scaled[open_, i] ** 2 * variances[i]
-        remaining[j] = np.inf
-    return order, scaled[order], variances
+        column /= variances[i]
+        remaining -= column**2 * variances[i]
+        scaled[:, i], scaled[j, i], remaining[j] = column, 1, np.inf  # above the diagonal, what is of no use
+    return order, np.tril(scaled[order]), variances

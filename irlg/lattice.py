@@ -43,13 +43,18 @@ class Layer:
 
     def embeddings(self, rows: Tensor) -> Tensor:
         """`rows` (..., C), centred, times ∇W: (..., m)."""
-        return (rows - rows.mean(dim=-1, keepdim=True)) @ self.grad_weight
+        return centred(rows) @ self.grad_weight
 
     def logits(self, rows: Tensor) -> Tensor:
         """`embeddings` times Wᵀ: (..., C)."""
         if 8 * len(rows) <= len(self.weight):  # the product would cost more than all passes save
             return self.embeddings(rows) @ self.weight.T
-        return (rows - rows.mean(dim=-1, keepdim=True)) @ self.product.T
+        return centred(rows) @ self.product.T
+
+
+def centred(rows: Tensor) -> Tensor:
+    """Rows (..., C) less the mean of each."""
+    return rows - rows.mean(dim=-1, keepdim=True)
 
 
 def _gram(weight: Tensor) -> Tensor:
@@ -150,10 +155,10 @@ def least_squares(given: Problem, n: Tensor, P: Tensor | None, rho: Tensor) -> F
     return Fit(classes, Z, Zd, B, M, D, h, mu, of_delta)
 
 
-def class_embeddings(given: Problem, fit: Fit) -> Tensor:
-    """Posterior mean embeddings μ + δ_c of equation (3), (C, m)."""
-    embeddings = fit.mu.repeat(len(given.y), 1)
-    embeddings[fit.classes] += given.layer.embeddings(fit.of_delta)
+def class_embeddings(grad_weight: Tensor, classes: Tensor, mu: Tensor, of_delta: Tensor) -> Tensor:
+    """Posterior mean embeddings μ + δ_c of equation (3), (C, m): a `Fit`'s, and the observed ∇W (C, m)."""
+    embeddings = mu.repeat(len(grad_weight), 1)
+    embeddings[classes] += centred(of_delta) @ grad_weight.double()
     return embeddings
 
 

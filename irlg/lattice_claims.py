@@ -216,7 +216,7 @@ def _speed(seconds: dict[str, float], table: pd.DataFrame) -> list[Claim]:
             paper="n/a",
             ours=ours,
             n=1,
-            interval="one problem, best of three",
+            interval="one problem, best of ten",
             data="random layer",
             verdict="holds" if good else "slower",
         )

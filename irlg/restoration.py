@@ -1,7 +1,9 @@
 """From an observation to label counts."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Literal, overload
 
 import torch
@@ -19,24 +21,31 @@ class Restoration:
     """Restored label counts, on the observation's device.
 
     `counts` (C,) int64; `raw_counts` (C,) float64, before rounding; `probabilities` (C, C) float64,
-    row i the mean softmax that the method takes for class i; `embeddings` (C, m) float64, row i the
-    embedding it takes for class i, or `None` where it takes none; `method`.
+    row i the mean softmax that the method takes for class i; `method`; `embed`, what computes `embeddings`.
     """
 
     counts: Tensor
     raw_counts: Tensor
-    embeddings: Tensor | None
     probabilities: Tensor
     method: str
+    embed: Callable[[], Tensor] | None = field(repr=False)
+
+    @cached_property
+    def embeddings(self) -> Tensor | None:
+        """(C, m) float64, row i the embedding that the method takes for class i; `None` where it takes none.
+
+        Computed when first asked for: it is by far the largest part of a restoration.
+        """
+        return None if self.embed is None else self.embed()
 
 
 def _irlg(observation: Observation) -> Restoration:
     grad_bias = observation.grad_bias.double()
-    embeddings = algorithm1.class_embeddings(observation.grad_weight.double(), grad_bias)
-    probabilities = algorithm1.class_probabilities(embeddings, observation.weight.double(), observation.bias.double())
+    embed = partial(algorithm1.class_embeddings, observation.grad_weight.double(), grad_bias)
+    probabilities = algorithm1.class_probabilities(embed(), observation.weight.double(), observation.bias.double())
     raw = algorithm1.solve_counts(probabilities, grad_bias, observation.size)
     counts = algorithm1.round_counts(raw, observation.size)
-    return Restoration(counts, raw, embeddings, probabilities, "irlg")
+    return Restoration(counts, raw, probabilities, "irlg", embed)
 
 
 def _uniform(observation: Observation) -> Restoration:
@@ -44,7 +53,7 @@ def _uniform(observation: Observation) -> Restoration:
     grad_bias = observation.grad_bias.double()
     raw = size / classes - size * grad_bias
     probabilities = torch.full_like(grad_bias, 1 / classes).repeat(classes, 1)
-    return Restoration(algorithm1.round_counts(raw, size), raw, None, probabilities, "uniform")
+    return Restoration(algorithm1.round_counts(raw, size), raw, probabilities, "uniform", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +95,9 @@ def _lattice(
     passes = estimator.estimate(given, proofs)
     best, reason = estimator.answer(given, proofs, passes), passes.stopped
     fitted = best.fit or (passes.last.fit if passes.last else None)
-    embeddings = None if fitted is None else lattice.class_embeddings(given, fitted)
+    embed = None
+    if fitted is not None:
+        embed = partial(lattice.class_embeddings, observation.grad_weight, fitted.classes, fitted.mu, fitted.of_delta)
     device = observation.weight.device
     candidates = torch.as_tensor(best.beam.vectors, device=device)
     weights = torch.as_tensor(best.weights, device=device)
@@ -94,11 +105,11 @@ def _lattice(
     trust = 1 / best.misfit if best.misfit > estimator.REJECTED else 1.0
 
     instances = None
-    if trust * weights[0] < search_below and embeddings is not None:
+    if trust * weights[0] < search_below and embed is not None:
         possible = proofs.presumed > 0
         if not proofs.nonnegative:
             possible |= candidates.sum(dim=0) > 0
-        instances = _instances(observation, embeddings, possible, proofs.lower_bounds)
+        instances = _instances(observation, embed(), possible, proofs.lower_bounds)
     if instances is not None:
         candidates = torch.bincount(instances.labels, minlength=observation.num_classes)[None]
         weights, trust, sure = torch.ones_like(weights[:1]), 1 - instances.residual, [1.0]
@@ -106,9 +117,9 @@ def _lattice(
     return LatticeRestoration(
         counts=candidates[0],
         raw_counts=best.x,
-        embeddings=embeddings,
         probabilities=best.P[best.rows(torch.arange(observation.num_classes, device=device))],
         method="lattice",
+        embed=embed,
         log_probability=float((trust * weights[0]).log()) + math.log(sure[0]),
         class_probabilities=trust * weights @ (candidates == candidates[0]).double(),
         count_covariance=best.covariance,

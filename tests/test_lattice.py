@@ -86,7 +86,8 @@ def test_least_squares_is_the_dense_bayesian_solution(absent, first):
     noise = np.linalg.inv(np.diag(rho.numpy()) + V.diagonal().mean())  # as if the sum were not observed
     solution = np.linalg.solve(design.T @ noise @ design + prior, design.T @ noise @ Y)
     np.testing.assert_allclose(fit.mu, solution[0], rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(lattice.class_embeddings(problem, fit), solution[0] + solution[1:], rtol=1e-6, atol=1e-9)
+    embeddings = lattice.class_embeddings(seen.grad_weight, fit.classes, fit.mu, fit.of_delta)
+    np.testing.assert_allclose(embeddings, solution[0] + solution[1:], rtol=1e-6, atol=1e-9)
     logits = (solution[0] + solution[1:]) @ seen.weight.numpy().T + seen.bias.numpy()
     np.testing.assert_allclose(fit.Z[fit.row_of(torch.arange(C))], logits, rtol=1e-6, atol=1e-9)
 

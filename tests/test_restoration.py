@@ -1,3 +1,5 @@
+import pickle
+
 import mpmath
 import numpy as np
 import pytest
@@ -135,6 +137,14 @@ def test_shapes_and_dtypes():
     assert restored.raw_counts.shape == (6,) and restored.raw_counts.dtype == torch.float64
     assert restored.embeddings.shape == (6, 4) and restored.probabilities.shape == (6, 6)
     torch.testing.assert_close(restored.probabilities.sum(1), torch.ones(6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("method", ["lattice", "irlg", "uniform"])
+def test_a_restoration_survives_pickling(method):
+    restored = restore(observe(6, 4, 9, 0), method)
+    copy = pickle.loads(pickle.dumps(restored))
+    assert torch.equal(copy.counts, restored.counts)
+    assert method == "uniform" or torch.equal(copy.embeddings, restored.embeddings)
 
 
 def test_uniform_is_the_constant_guess():
