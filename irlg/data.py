@@ -31,7 +31,8 @@ class ImageSet:
 
     `source` is what a caption says of them; `labels` (N,) int64; `pixels` takes indices (K,) to
     images (K, channels, height, width) uint8; `mean` and `std` are those of the real dataset, one a
-    channel, for pixels in [0, 1]; `note` says in a line why a stand-in stands in, if one does.
+    channel, for pixels in [0, 1]; `note` says in a line why a stand-in stands in, if one does; `test`,
+    the dataset's test split, where these images are the training split of one that is there.
     """
 
     source: str
@@ -42,6 +43,7 @@ class ImageSet:
     std: tuple[float, ...]
     pixels: Callable[[Indices], Tensor]
     note: str = ""
+    test: "ImageSet | None" = None
 
     @property
     def num_classes(self) -> int:
@@ -50,7 +52,7 @@ class ImageSet:
 
     def subset(self, indices: Indices) -> "ImageSet":
         """The images of `indices` (K,) alone, held in memory."""
-        return replace(self, labels=self.labels[indices], pixels=self.pixels(indices).__getitem__)
+        return replace(self, labels=self.labels[indices], pixels=self.pixels(indices).__getitem__, test=None)
 
     def load(self, indices: Indices, device: str = "cpu") -> Tensor:
         """Images (K, channels, height, width), float32, normalised by `mean` and `std`."""
@@ -97,9 +99,13 @@ def _mnist(root: Path) -> ImageSet | str:
     if not found and (failure := _download(MNIST, root)):
         return f"not in {root}/MNIST/raw (the four idx files), and {failure}"
     verify(root, MNIST_SHA256, "sha256")
-    dataset = MNIST(str(root), train=True)
-    pixels = dataset.data[:, None]  # (N, 1, 28, 28)
-    return ImageSet("MNIST", True, dataset.targets.numpy(), *_MNIST, pixels.__getitem__)
+
+    def split(train: bool) -> ImageSet:
+        dataset = MNIST(str(root), train)
+        pixels = dataset.data[:, None]  # (N, 1, 28, 28)
+        return ImageSet("MNIST", True, dataset.targets.numpy(), *_MNIST, pixels.__getitem__)
+
+    return replace(split(train=True), test=split(train=False))
 
 
 def _cifar100(root: Path) -> ImageSet | str:
@@ -108,11 +114,15 @@ def _cifar100(root: Path) -> ImageSet | str:
         return f"not in {folder} (train, test, meta), and {failure}"
     meta = (CIFAR100.meta["filename"], CIFAR100.meta["md5"])
     verify(folder, dict([*CIFAR100.train_list, *CIFAR100.test_list, meta]), "md5")
-    dataset = CIFAR100(str(root), train=True)
-    pixels = torch.as_tensor(dataset.data).permute(0, 3, 1, 2)  # (N, 3, 32, 32)
-    labels = np.asarray(dataset.targets)
     _, mean, std = _CIFAR100
-    return ImageSet("CIFAR-100", True, labels, tuple(dataset.classes), mean, std, pixels.__getitem__)
+
+    def split(train: bool) -> ImageSet:
+        dataset = CIFAR100(str(root), train)
+        pixels = torch.as_tensor(dataset.data).permute(0, 3, 1, 2)  # (N, 3, 32, 32)
+        labels = np.asarray(dataset.targets)
+        return ImageSet("CIFAR-100", True, labels, tuple(dataset.classes), mean, std, pixels.__getitem__)
+
+    return replace(split(train=True), test=split(train=False))
 
 
 def _imagenet(root: Path) -> ImageSet | str:

@@ -17,7 +17,7 @@ from irlg.sampling import Indices, balanced_batch, stream, uniform_batch
 ACTIVATIONS = {"LeNet-5": nn.ReLU, "LeNet-5 SiLU": nn.SiLU, "LeNet-5 LeakyReLU": nn.LeakyReLU}
 EPOCHS = {1: "1 epoch", 3: "3 epochs", 12: "12 epochs"}  # of LeNet-5 on CIFAR-100
 STEPS = {100: "100 steps", 1000: "1,000 steps"}  # of FCN-3 on MNIST
-HELD_OUT = 0.05  # share of the images that training never sees
+HELD_OUT = 0.05  # share of the images that training never sees, where there is no test split
 FIRST = 100  # seed of the first initialisation, apart from those on which the method was developed
 
 
@@ -26,7 +26,8 @@ class Network:
     """A network, and how it embeds all images of its dataset: `embeddings` (N, m), `labels` (N,).
 
     `name` and `training` say which it is, `initialisation` which of its kind; `nonnegative`, whether
-    embeddings cannot be negative; `accuracy`, that on images it was not trained on.
+    embeddings cannot be negative; `accuracy`, that on the test split, or on images kept from training
+    where there is none.
     """
 
     name: str
@@ -90,24 +91,34 @@ def overview(kinds: Sequence[Network]) -> pd.DataFrame:
 
 
 class _Data:
-    """All images of a dataset on the device, and which of them training sees."""
+    """All images of a dataset on the device, which of them training sees, and others to test on."""
 
     def __init__(self, images: ImageSet, seed: int, device: str) -> None:
         count = len(images.labels)
-        order = stream(seed, "G held out").permutation(count)
-        held = int(HELD_OUT * count)
-        self.held_out, self.seen = (torch.as_tensor(part, device=device) for part in (order[:held], order[held:]))
-        self.pixels = torch.cat([images.load(part, device) for part in np.array_split(np.arange(count), 32)])
         self.labels = images.labels
-        self.targets = torch.as_tensor(images.labels, device=device)
+        self.pixels, self.targets = _tensors(images, device)
+        self.seen = torch.arange(count, device=device)
+        if images.test is not None:
+            self.test = _tensors(images.test, device)
+        else:
+            order = torch.as_tensor(stream(seed, "G held out").permutation(count), device=device)
+            held, self.seen = order[: int(HELD_OUT * count)], order[int(HELD_OUT * count) :]
+            self.test = self.pixels[held], self.targets[held]
 
     def training(self) -> tuple[Tensor, Tensor]:
         return self.pixels[self.seen], self.targets[self.seen]
 
     def network(self, name: str, trained: str, initialisation: int, model: Classifier, nonnegative: bool) -> Network:
+        pixels, targets = self.test
         with torch.inference_mode():
             parts = [model.hidden(model.features(part)) for part in torch.split(self.pixels, 2048)]
-            embeddings = torch.cat(parts)
-            right = model.head(embeddings[self.held_out]).argmax(dim=1) == self.targets[self.held_out]
+            right = torch.cat([model(part).argmax(dim=1) for part in torch.split(pixels, 2048)]) == targets
         accuracy = float(right.double().mean())
+        embeddings = torch.cat(parts)
         return Network(name, trained, initialisation, model.head, embeddings, self.labels, nonnegative, accuracy)
+
+
+def _tensors(images: ImageSet, device: str) -> tuple[Tensor, Tensor]:
+    """All images and labels on the device, loaded in parts to save memory."""
+    parts = [images.load(part, device) for part in np.array_split(np.arange(len(images.labels)), 32)]
+    return torch.cat(parts), torch.as_tensor(images.labels, device=device)

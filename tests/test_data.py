@@ -27,6 +27,21 @@ def test_shapes_classes_and_scale(name, where, data, tmp_path):
     assert abs(float(many.mean())) < 0.6 and 0.4 < float(many.std()) < 1.5
 
 
+@pytest.mark.parametrize(("name", "training"), [("mnist", 60_000), ("cifar100", 50_000)])
+def test_real_sets_have_a_test_split(name, training, data, tmp_path):
+    assert open_images(name, str(tmp_path)).test is None  # a stand-in
+    images = open_images(name, str(data))
+    if not images.real:
+        pytest.skip(f"{name} is not there")
+    assert len(images.labels) == training and len(images.test.labels) == 10_000
+    indices = np.arange(0, 10_000, 500)
+    assert images.test.source == images.source and images.test.classes == images.classes
+    assert (images.test.pixels(indices) != images.pixels(indices)).any()
+    few = images.subset(indices)
+    assert few.test is None and (few.labels == images.labels[indices]).all()
+    assert (few.load(np.array([3])) == images.load(indices[3:4])).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_real_refuses_stand_ins_and_says_where_to_put_the_files(name, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{name}: not in {tmp_path}"):
