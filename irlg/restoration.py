@@ -216,7 +216,7 @@ def restore(
     learn a covariance from: there the probability is no certificate.
 
     Everything is computed in float64, but for W Wᵀ, which enters a prior. **Raises:** `ValueError` for an
-    unknown method, for options of `"lattice"` with another, and for an unknown K with another or with more
+    unknown method or `nonnegative`, for options of `"lattice"` with another, and for an unknown K with another or with more
     instances than `largest_batch`.
     """
     if method not in METHODS:
@@ -230,6 +230,8 @@ def restore(
             if value != default:
                 raise ValueError(f"{name}: expected {default} for method {method!r}, got {value!r}")
         return _irlg(observation) if method == "irlg" else _uniform(observation)
+    if nonnegative not in (None, True, False):
+        raise ValueError(f"nonnegative: expected True, False or None, got {nonnegative!r}")
     if observation.batch_size is None:
         return _lattice_of_unknown_size(observation, nonnegative, search, largest_batch)
     return _lattice(observation, nonnegative, SURE if search else 0.0, [observation.batch_size], [1.0])

@@ -1,65 +1,16 @@
-import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 from torch import nn
 
-from irlg import Observation, estimator, lattice, models, presence_proofs, restore
+from irlg import Observation, lattice, models, presence_proofs, restore
 from irlg.checks import random_layer
 from irlg.data import open_images
-from irlg.decoding import Beam, decode, pivoted_ldl
 from irlg.sampling import balanced_batch, stream
 from tests.test_restoration import observe, problems, rebuilt
-
-
-def random_covariance(rng, count, total_known=True):
-    root = rng.normal(size=(count, count))
-    covariance = root @ root.T * 10 ** rng.uniform(-2, -0.5) + 1e-3 * np.eye(count)
-    if total_known:
-        ones = covariance.sum(axis=1)
-        covariance -= np.outer(ones, ones) / (ones.sum() + 1e-6)
-    return covariance
-
-
-@given(st.integers(1, 12), st.integers(0, 2**31))
-def test_pivoted_ldl_is_a_factorisation_in_the_order_of_conditional_variance(count, seed):
-    matrix = random_covariance(np.random.default_rng(seed), count, total_known=False)
-    order, factor, variances = pivoted_ldl(matrix)
-    np.testing.assert_allclose(factor * variances @ factor.T, matrix[np.ix_(order, order)], rtol=1e-9, atol=1e-9)
-    assert sorted(order) == list(range(count)) and (np.diag(factor) == 1).all()
-    rest = matrix.copy()
-    for i, j in enumerate(order):  # the oracle: Schur complements
-        left = order[i:]
-        assert variances[i] == pytest.approx(np.diag(rest)[left].min(), rel=1e-6)
-        rest = rest - np.outer(rest[:, j], rest[j]) / rest[j, j]
-
-
-@settings(max_examples=150)
-@given(st.integers(2, 5), st.integers(1, 9), st.integers(0, 2**31))
-def test_beam_finds_what_exhaustive_search_finds(count, total, seed):
-    rng = np.random.default_rng(seed)
-    covariance = random_covariance(rng, count)
-    true = rng.multinomial(total, np.ones(count) / count)
-    x = true + np.linalg.cholesky(covariance + 1e-12 * np.eye(count)) @ rng.normal(size=count)
-    x += (total - x.sum()) / count
-    lower = np.minimum(true, rng.integers(0, 2, size=count))
-    penalty = np.where(true == 0, rng.choice([0.0, 7.8], size=count), 0.0)  # of classes without a sign
-    beam = decode(x, covariance, lower, penalty, total)
-
-    inverse = np.linalg.inv(covariance)
-    every = np.array([v for v in itertools.product(range(total + 1), repeat=count) if sum(v) == total])
-    every = every[(every >= lower).all(axis=1)]
-    costs = np.einsum("ni,ij,nj->n", every - x, inverse, every - x) + (every > 0) @ penalty
-    assert (beam.vectors.sum(axis=1) == total).all() and (beam.vectors >= lower).all()
-    # Entries that are rounded at once, at a fiftieth of an instance, need not be exhaustive's best.
-    if np.diag(covariance).min() >= 0.05**2:
-        assert beam.costs[0] == pytest.approx(costs.min(), rel=1e-4, abs=1e-3)
-        sign, log_det = np.linalg.slogdet(covariance)
-        assert sign > 0 and beam.log_det == pytest.approx(log_det, rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.parametrize("absent", [[], [1], [0, 3]])
@@ -238,54 +189,6 @@ def test_a_guess_that_embeddings_are_nonnegative_proves_nothing():
     assert guessed and wrong  # else this tests nothing
 
 
-def bias_changed(seen, change):
-    return rebuilt(seen, grad_bias=(seen.grad_bias + (change - change.mean())).float())
-
-
-UNTOLD = {  # what the model does not know of, done to the gradients of a batch with these counts
-    "noise": lambda seen, true, rng: bias_changed(seen, torch.as_tensor(rng.normal(size=100)) / seen.size / 4),
-    "label smoothing": lambda seen, true, rng: bias_changed(seen, 0.1 * true / seen.size),
-    "another K": lambda seen, true, rng: rebuilt(seen, batch_size=seen.size - 4),
-    "bfloat16": lambda seen, true, rng: rebuilt(
-        seen, grad_weight=seen.grad_weight.bfloat16(), grad_bias=seen.grad_bias.bfloat16()
-    ),
-}
-
-
-@pytest.mark.parametrize("what", UNTOLD)
-@pytest.mark.parametrize(("noc", "mroc"), [(8, 256), (32, 2)])
-def test_what_the_model_does_not_know_of_makes_it_unsure(what, noc, mroc):
-    """Of 12 batches none is told for sure and wrong."""
-    for trial in range(12):
-        rng = np.random.default_rng(trial)
-        labels = torch.as_tensor(rng.permutation(100)[:noc]).repeat_interleave(mroc)
-        embeddings, _, head = random_layer(rng, 100, 84, len(labels))
-        seen = Observation.from_embeddings(embeddings.float(), labels, head.float())
-        true = torch.bincount(labels, minlength=100)
-        restored = restore(UNTOLD[what](seen, true, rng), search=False)
-        assert torch.equal(restored.counts, true) or restored.log_probability < math.log(0.999)
-
-
-def test_the_rounding_of_the_gradients_own_precision_is_in_the_covariance():
-    seen, true = from_cifar(8, 512 // 8, 0)
-    low = rebuilt(seen, grad_weight=seen.grad_weight.bfloat16(), grad_bias=seen.grad_bias.bfloat16())
-    deviation, present = restore(low).count_covariance.diagonal().sqrt(), true > 0
-    spacing = torch.finfo(torch.bfloat16).eps * seen.size * seen.grad_bias.abs().double()
-    assert (deviation[present] > 0.9 * (spacing / 12**0.5)[present]).all()
-    assert (deviation[present] > 3 * restore(seen).count_covariance.diagonal().sqrt()[present]).all()
-
-
-def test_gradients_of_nothing_say_nothing():
-    """A head so confident that its gradients vanish, whatever the batch."""
-    weight = torch.as_tensor(np.random.default_rng(0).normal(size=(4, 8)))
-    labels = torch.tensor([0] * 5 + [1] * 3)
-    embeddings = 200 * nn.functional.normalize(weight)[labels]
-    seen = Observation.from_embeddings(embeddings.float(), labels, linear(weight, torch.zeros(4)).float())
-    restored = restore(seen)
-    assert restored.log_probability < math.log(0.1) and restored.diagnostics["passes"] == 0
-    assert restored.diagnostics["stopped"] == "the gradients are 0 but for rounding"
-
-
 EDGES = {
     "zero entry": lambda: rebuilt(observe(5, 4, 6, 0), grad_bias=torch.tensor([0.2, -0.2, 0.0, 0.1, -0.1])),
     "all zero": lambda: Observation(torch.zeros(4, 3), torch.zeros(4), torch.randn(4, 3), torch.zeros(4), 8),
@@ -312,73 +215,6 @@ def test_edge_cases_end_in_counts_and_a_reason(name):
     assert restored.diagnostics["stopped"] and not math.isnan(restored.log_probability)
 
 
-def test_a_failing_factorisation_is_a_reason_and_keeps_the_best_earlier_pass(monkeypatch):
-    seen, true = from_cifar(8, 16, 0)
-    calls = []
-
-    def fail_later(*arguments):
-        calls.append(1)
-        if len(calls) > 1:
-            raise np.linalg.LinAlgError("singular, says the test")
-        return decode(*arguments)
-
-    monkeypatch.setattr("irlg.estimator.decode", fail_later)
-    restored = restore(seen, "lattice")
-    assert restored.diagnostics["passes"] == 1 and "singular, says the test" in restored.diagnostics["stopped"]
-    assert torch.equal(restored.counts, true)
-    nothing = restore(seen, "lattice")  # now the first pass fails too, and what ignores the embeddings
-    assert nothing.log_probability == -math.inf and nothing.diagnostics["passes"] == 0
-    assert int(nothing.counts.sum()) == 128
-
-
-def a_pass(x, deviation, costs):
-    """A pass of counts `x` and R = `deviation`² I but for the sum, whose decoded vectors cost so much."""
-    classes = len(x)
-    covariance = deviation**2 * (torch.eye(classes).double() - 1 / (classes + 1e-6))
-    vectors = np.zeros((len(costs), classes), dtype=np.int64)
-    vectors[:, 0], vectors[:, 1] = np.arange(len(costs)), int(x.sum()) - np.arange(len(costs))
-    beam = Beam(vectors, np.array(costs), 0.0)
-    return estimator._weigh(x, covariance, beam, torch.eye(classes), torch.eye(classes), None)
-
-
-@pytest.mark.parametrize(
-    ("costs", "ratio"),
-    [
-        ([2.0, 9.0], math.exp(-3.5)),  # both within what R admits of 10 classes
-        ([40.0, 90.0], (90 / 40) ** -5),  # both beyond
-        ([2.0, 90.0], 9**-5 * math.exp(-5 + 1)),
-    ],
-)
-def test_a_vector_weighs_what_the_best_inflation_of_the_covariance_gives_it(costs, ratio):
-    """Against the largest of φ^(−C/2) exp(−cost/2φ) on a grid of φ ≥ 1, and the closed form."""
-    weights = a_pass(torch.ones(10).double(), 1.0, costs).weights
-    grid = np.linspace(1, 20, 200_000)
-    one, other = (np.max(grid**-5 * np.exp(-cost / 2 / grid)) for cost in costs)
-    assert weights[1] / weights[0] == pytest.approx(ratio) == pytest.approx(other / one)
-    assert weights.sum() == pytest.approx(1)
-
-
-@pytest.mark.parametrize(("spread", "guess_wins"), [(0.5, False), (3.0, True)])
-def test_ignorance_wins_over_a_doubtful_fit_whose_counts_spread_more_than_it_says(spread, guess_wins):
-    """A uniform draw of 400 from 100 classes, which the guess knows to 0.5, and a fit that claims to."""
-    rng = np.random.default_rng(0)
-    true = rng.multinomial(400, np.full(100, 0.01))
-    y = 4 + 0.5 * rng.normal(size=100) - true
-    seen, _ = from_cifar(100, 4, 0)
-    seen = rebuilt(seen, grad_bias=torch.as_tensor(y - y.mean()) / 400)
-    given, proofs = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
-    x = true + spread * rng.normal(size=100)
-    fit = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [120.0, 120.0, 120.0])
-    passes = estimator.Passes(3, fit, fit, "the test says so")
-    assert (estimator.answer(given, proofs, passes) is not fit) is guess_wins
-    sure = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [20.0])
-    assert estimator.answer(given, proofs, estimator.Passes(3, sure, sure, "")) is sure
-    absent = estimator.PresenceProofs(
-        proofs.lower_bounds, proofs.presumed, torch.arange(100) < 50, True, "detected"
-    )  # half of the classes show no sign: no draw from all alike
-    assert estimator.answer(given, absent, passes) is fit
-
-
 def test_identical_embeddings_and_duplicates():
     head = nn.Linear(6, 5).double()
     embeddings = torch.rand(1, 6, dtype=torch.float64).expand(12, 6)
@@ -398,3 +234,8 @@ def test_options_are_for_the_lattice_alone(option, default):
     other = 7 if option == "largest_batch" else not default
     with pytest.raises(ValueError, match=f"{option}: expected {default} for method 'irlg', got {other}"):
         restore(observe(3, 2, 4, 0), "irlg", **{option: other})
+
+
+def test_nonnegative_is_yes_no_or_unknown():
+    with pytest.raises(ValueError, match="nonnegative: expected True, False or None, got 'no'"):
+        restore(observe(5, 4, 6, 0), nonnegative="no")

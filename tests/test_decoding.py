@@ -1,0 +1,54 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from irlg.decoding import decode, pivoted_ldl
+
+
+def random_covariance(rng, count, total_known=True):
+    root = rng.normal(size=(count, count))
+    covariance = root @ root.T * 10 ** rng.uniform(-2, -0.5) + 1e-3 * np.eye(count)
+    if total_known:
+        ones = covariance.sum(axis=1)
+        covariance -= np.outer(ones, ones) / (ones.sum() + 1e-6)
+    return covariance
+
+
+@given(st.integers(1, 12), st.integers(0, 2**31))
+def test_pivoted_ldl_is_a_factorisation_in_the_order_of_conditional_variance(count, seed):
+    matrix = random_covariance(np.random.default_rng(seed), count, total_known=False)
+    order, factor, variances = pivoted_ldl(matrix)
+    np.testing.assert_allclose(factor * variances @ factor.T, matrix[np.ix_(order, order)], rtol=1e-9, atol=1e-9)
+    assert sorted(order) == list(range(count)) and (np.diag(factor) == 1).all()
+    rest = matrix.copy()
+    for i, j in enumerate(order):  # the oracle: Schur complements
+        left = order[i:]
+        assert variances[i] == pytest.approx(np.diag(rest)[left].min(), rel=1e-6)
+        rest = rest - np.outer(rest[:, j], rest[j]) / rest[j, j]
+
+
+@settings(max_examples=150)
+@given(st.integers(2, 5), st.integers(1, 9), st.integers(0, 2**31))
+def test_beam_finds_what_exhaustive_search_finds(count, total, seed):
+    rng = np.random.default_rng(seed)
+    covariance = random_covariance(rng, count)
+    true = rng.multinomial(total, np.ones(count) / count)
+    x = true + np.linalg.cholesky(covariance + 1e-12 * np.eye(count)) @ rng.normal(size=count)
+    x += (total - x.sum()) / count
+    lower = np.minimum(true, rng.integers(0, 2, size=count))
+    penalty = np.where(true == 0, rng.choice([0.0, 7.8], size=count), 0.0)  # of classes without a sign
+    beam = decode(x, covariance, lower, penalty, total)
+
+    inverse = np.linalg.inv(covariance)
+    every = np.array([v for v in itertools.product(range(total + 1), repeat=count) if sum(v) == total])
+    every = every[(every >= lower).all(axis=1)]
+    costs = np.einsum("ni,ij,nj->n", every - x, inverse, every - x) + (every > 0) @ penalty
+    assert (beam.vectors.sum(axis=1) == total).all() and (beam.vectors >= lower).all()
+    # Entries that are rounded at once, at a fiftieth of an instance, need not be exhaustive's best.
+    if np.diag(covariance).min() >= 0.05**2:
+        assert beam.costs[0] == pytest.approx(costs.min(), rel=1e-4, abs=1e-3)
+        sign, log_det = np.linalg.slogdet(covariance)
+        assert sign > 0 and beam.log_det == pytest.approx(log_det, rel=1e-4, abs=1e-3)

@@ -1,0 +1,129 @@
+"""When the estimator is sure, when it isn't, and what it does then."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from irlg import Observation, estimator, lattice, presence_proofs, restore
+from irlg.checks import random_layer
+from irlg.decoding import Beam, decode
+from tests.test_lattice import from_cifar, linear
+from tests.test_restoration import rebuilt
+
+
+def bias_changed(seen, change):
+    return rebuilt(seen, grad_bias=(seen.grad_bias + (change - change.mean())).float())
+
+
+UNTOLD = {  # what the model does not know of, done to the gradients of a batch with these counts
+    "noise": lambda seen, true, rng: bias_changed(seen, torch.as_tensor(rng.normal(size=100)) / seen.size / 4),
+    "label smoothing": lambda seen, true, rng: bias_changed(seen, 0.1 * true / seen.size),
+    "another K": lambda seen, true, rng: rebuilt(seen, batch_size=seen.size - 4),
+    "bfloat16": lambda seen, true, rng: rebuilt(
+        seen, grad_weight=seen.grad_weight.bfloat16(), grad_bias=seen.grad_bias.bfloat16()
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNTOLD)
+@pytest.mark.parametrize(("noc", "mroc"), [(8, 256), (32, 2)])
+def test_what_the_model_does_not_know_of_makes_it_unsure(what, noc, mroc):
+    """Of 12 batches none is told for sure and wrong."""
+    for trial in range(12):
+        rng = np.random.default_rng(trial)
+        labels = torch.as_tensor(rng.permutation(100)[:noc]).repeat_interleave(mroc)
+        embeddings, _, head = random_layer(rng, 100, 84, len(labels))
+        seen = Observation.from_embeddings(embeddings.float(), labels, head.float())
+        true = torch.bincount(labels, minlength=100)
+        restored = restore(UNTOLD[what](seen, true, rng), search=False)
+        assert torch.equal(restored.counts, true) or restored.log_probability < math.log(0.999)
+
+
+def test_the_rounding_of_the_gradients_own_precision_is_in_the_covariance():
+    seen, true = from_cifar(8, 512 // 8, 0)
+    low = rebuilt(seen, grad_weight=seen.grad_weight.bfloat16(), grad_bias=seen.grad_bias.bfloat16())
+    deviation, present = restore(low).count_covariance.diagonal().sqrt(), true > 0
+    spacing = torch.finfo(torch.bfloat16).eps * seen.size * seen.grad_bias.abs().double()
+    assert (deviation[present] > 0.9 * (spacing / 12**0.5)[present]).all()
+    assert (deviation[present] > 3 * restore(seen).count_covariance.diagonal().sqrt()[present]).all()
+
+
+def test_gradients_of_nothing_say_nothing():
+    """A head so confident that its gradients vanish, whatever the batch."""
+    weight = torch.as_tensor(np.random.default_rng(0).normal(size=(4, 8)))
+    labels = torch.tensor([0] * 5 + [1] * 3)
+    embeddings = 200 * nn.functional.normalize(weight)[labels]
+    seen = Observation.from_embeddings(embeddings.float(), labels, linear(weight, torch.zeros(4)).float())
+    restored = restore(seen)
+    assert restored.log_probability < math.log(0.1) and restored.diagnostics["passes"] == 0
+    assert restored.diagnostics["stopped"] == "the gradients are 0 but for rounding"
+
+
+def test_a_failing_factorisation_is_a_reason_and_keeps_the_best_earlier_pass(monkeypatch):
+    seen, true = from_cifar(8, 16, 0)
+    calls = []
+
+    def fail_later(*arguments):
+        calls.append(1)
+        if len(calls) > 1:
+            raise np.linalg.LinAlgError("singular, says the test")
+        return decode(*arguments)
+
+    monkeypatch.setattr("irlg.estimator.decode", fail_later)
+    restored = restore(seen, "lattice")
+    assert restored.diagnostics["passes"] == 1 and "singular, says the test" in restored.diagnostics["stopped"]
+    assert torch.equal(restored.counts, true)
+    nothing = restore(seen, "lattice")  # now the first pass fails too, and what ignores the embeddings
+    assert nothing.log_probability == -math.inf and nothing.diagnostics["passes"] == 0
+    assert int(nothing.counts.sum()) == 128
+
+
+def a_pass(x, deviation, costs):
+    """A pass of counts `x` and R = `deviation`² I but for the sum, whose decoded vectors cost so much."""
+    classes = len(x)
+    covariance = deviation**2 * (torch.eye(classes).double() - 1 / (classes + 1e-6))
+    vectors = np.zeros((len(costs), classes), dtype=np.int64)
+    vectors[:, 0], vectors[:, 1] = np.arange(len(costs)), int(x.sum()) - np.arange(len(costs))
+    beam = Beam(vectors, np.array(costs), 0.0)
+    return estimator._weigh(x, covariance, beam, torch.eye(classes), torch.eye(classes), None)
+
+
+@pytest.mark.parametrize(
+    ("costs", "ratio"),
+    [
+        ([2.0, 9.0], math.exp(-3.5)),  # both within what R admits of 10 classes
+        ([40.0, 90.0], (90 / 40) ** -5),  # both beyond
+        ([2.0, 90.0], 9**-5 * math.exp(-5 + 1)),
+    ],
+)
+def test_a_vector_weighs_what_the_best_inflation_of_the_covariance_gives_it(costs, ratio):
+    """Against the largest of φ^(−C/2) exp(−cost/2φ) on a grid of φ ≥ 1, and the closed form."""
+    weights = a_pass(torch.ones(10).double(), 1.0, costs).weights
+    grid = np.linspace(1, 20, 200_000)
+    one, other = (np.max(grid**-5 * np.exp(-cost / 2 / grid)) for cost in costs)
+    assert weights[1] / weights[0] == pytest.approx(ratio) == pytest.approx(other / one)
+    assert weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("spread", "guess_wins"), [(0.5, False), (3.0, True)])
+def test_ignorance_wins_over_a_doubtful_fit_whose_counts_spread_more_than_it_says(spread, guess_wins):
+    """A uniform draw of 400 from 100 classes, which the guess knows to 0.5, and a fit that claims to."""
+    rng = np.random.default_rng(0)
+    true = rng.multinomial(400, np.full(100, 0.01))
+    y = 4 + 0.5 * rng.normal(size=100) - true
+    seen, _ = from_cifar(100, 4, 0)
+    seen = rebuilt(seen, grad_bias=torch.as_tensor(y - y.mean()) / 400)
+    given, proofs = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
+    x = true + spread * rng.normal(size=100)
+    fit = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [120.0, 120.0, 120.0])
+    passes = estimator.Passes(3, fit, fit, "the test says so")
+    assert (estimator.answer(given, proofs, passes) is not fit) is guess_wins
+    sure = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [20.0])
+    assert estimator.answer(given, proofs, estimator.Passes(3, sure, sure, "")) is sure
+    absent = estimator.PresenceProofs(
+        proofs.lower_bounds, proofs.presumed, torch.arange(100) < 50, True, "detected"
+    )  # half of the classes show no sign: no draw from all alike
+    assert estimator.answer(given, absent, passes) is fit
