@@ -216,8 +216,8 @@ def restore(
     learn a covariance from: there the probability is no certificate.
 
     Everything is computed in float64, but for W Wᵀ, which enters a prior. **Raises:** `ValueError` for an
-    unknown method or `nonnegative`, for options of `"lattice"` with another, and for an unknown K with another or with more
-    instances than `largest_batch`.
+    unknown method or `nonnegative`, for options of `"lattice"` with another, and for an unknown K with
+    another or with more instances than `largest_batch`.
     """
     if method not in METHODS:
         raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
