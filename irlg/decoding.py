@@ -96,7 +96,7 @@ def _search(
         expanded[options > upper[:, None]] = np.inf
         flat = expanded.ravel()
         best = flat.min()
-        if best == np.inf:
+        if not best < np.inf:
             return np.zeros((0, count), dtype=np.int64), np.zeros(0), 0.0
         kept = (flat <= best + window).nonzero()[0]
         if len(kept) > WIDTH:

@@ -1,5 +1,6 @@
 """Appendix D as trials: one client's step, attacked with and without the restored labels, and scored."""
 
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,7 @@ from irlg.restoration import restore
 from irlg.sampling import Indices, stream, uniform_batch
 
 METHODS = {"restored": "irlg", "lattice": "lattice"}  # of irlg.restore, by treatment
+PROCESSES = 8  # at most, for the memory they take: 1.3 GB each for ResNet-18
 REPORTS = 64  # of an attack, at most, beside that of its start
 
 
@@ -152,7 +154,7 @@ class Outcome:
 
     `scores`: a row an original; `trace`: objective and mean matched PSNR at each report;
     `snapshots`: images at a few iterations, in the order of `images`; `exact`: whether the labels
-    given were the true ones; `seconds` of the whole attack.
+    given were the true ones; `seconds` of the attack, which may not have had the machine for itself.
     """
 
     images: Tensor
@@ -206,20 +208,26 @@ def attack_step(attack: Attack, step: Step) -> Outcome:
     return Outcome(images, scores, exact, seconds, trace, {i: s[order] for i, s in snapshots.items()})
 
 
+def _pickled(attack: Attack, step: Step) -> bytes:
+    """`attack_step` by value: left to itself, torch hands tensors over in shared memory, which is scarce."""
+    return pickle.dumps(attack_step(attack, step))
+
+
 def run(steps: Sequence[Step], rows: Sequence[Attack]) -> dict[int, dict[str, Outcome]]:
     """Every attack on every step: outcomes by the step's seed and the attack's name.
 
-    On a CPU attacks run side by side, in processes that share the cores: one makes poor use of several.
+    On a CPU attacks run side by side, in processes that share torch's threads: one makes poor use of
+    several. They are spawned, so a script that calls this needs its `if __name__ == "__main__":`.
     """
     tasks = [(attack, step) for step in steps for attack in rows]
-    cores = torch.get_num_threads() if steps[0].device == "cpu" else 1
-    workers = min(cores, len(tasks))
-    if workers == 1:
+    threads = torch.get_num_threads() if all(step.device == "cpu" for step in steps) else 1
+    workers = min(threads, len(tasks), PROCESSES)
+    if workers <= 1:
         found = [attack_step(*task) for task in tasks]
     else:
         # Not by fork, which OpenMP's threads don't survive.
-        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (cores // workers,)) as pool:
-            found = list(pool.map(attack_step, *zip(*tasks, strict=True)))
+        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads // workers,)) as pool:
+            found = [pickle.loads(outcome) for outcome in pool.map(_pickled, *zip(*tasks, strict=True))]
     outcomes: dict[int, dict[str, Outcome]] = {step.seed: {} for step in steps}
     for (attack, step), outcome in zip(tasks, found, strict=True):
         outcomes[step.seed][attack.name] = outcome

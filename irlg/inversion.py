@@ -44,14 +44,18 @@ class Inversion:
 
 
 class DivergedError(RuntimeError):
-    """The objective is no number: `restart` and `iteration` of it, `images` (in [0, 1]) before it."""
+    """The objective is no number: `restart` and `iteration` of it, `objective`, and `images` (in [0, 1]) before it."""
 
     def __init__(self, restart: int, iteration: int, objective: float, images: Tensor) -> None:
         super().__init__(
             f"the objective is {objective} at iteration {iteration} of restart {restart};"
             " a lower learning_rate may help (the last good images are in .images)"
         )
-        self.restart, self.iteration, self.images = restart, iteration, images
+        self.restart, self.iteration, self.objective, self.images = restart, iteration, objective, images
+
+    def __reduce__(self) -> tuple[type, tuple[int, int, float, Tensor]]:
+        """What it is made of: an attack may run in another process than the one that asked for it."""
+        return type(self), (self.restart, self.iteration, self.objective, self.images)
 
 
 def invert(

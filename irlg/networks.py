@@ -63,10 +63,10 @@ def lenets(images: ImageSet, initialisations: int, epochs: int, seed: int, devic
         for name, activation in ACTIVATIONS.items():
             model = build(lenet5, start, activation=activation).to(device)
             yield data.network(name, "untrained", number, model, activation is nn.ReLU)
-        per_epoch = len(data.seen) // training.BATCH
+        per_epoch = len(data.training[1]) // training.BATCH
         marks = {epoch * per_epoch: name for epoch, name in EPOCHS.items() if epoch <= epochs}
         model = build(lenet5, start).to(device)
-        trained = training.train(model, *data.training(), training.adam, list(marks), start, mirror=True)
+        trained = training.train(model, *data.training, training.adam, list(marks), start, mirror=True)
         for name, model in zip(marks.values(), trained, strict=True):
             yield data.network("LeNet-5", name, number, model, True)
 
@@ -78,7 +78,7 @@ def fcns(images: ImageSet, initialisations: int, seed: int, device: str) -> Iter
         start = seed + FIRST + number
         model = build(fcn3, start).to(device)
         yield data.network("FCN-3", "untrained", number, model, True)
-        trained = training.train(model, *data.training(), training.sgd, list(STEPS), start)
+        trained = training.train(model, *data.training, training.sgd, list(STEPS), start)
         for name, model in zip(STEPS.values(), trained, strict=True):
             yield data.network("FCN-3", name, number, model, True)
 
@@ -96,17 +96,13 @@ class _Data:
     def __init__(self, images: ImageSet, seed: int, device: str) -> None:
         count = len(images.labels)
         self.labels = images.labels
-        self.pixels, self.targets = _tensors(images, device)
-        self.seen = torch.arange(count, device=device)
+        self.pixels, targets = _tensors(images, device)
         if images.test is not None:
-            self.test = _tensors(images.test, device)
+            self.training, self.test = (self.pixels, targets), _tensors(images.test, device)
         else:
             order = torch.as_tensor(stream(seed, "G held out").permutation(count), device=device)
-            held, self.seen = order[: int(HELD_OUT * count)], order[int(HELD_OUT * count) :]
-            self.test = self.pixels[held], self.targets[held]
-
-    def training(self) -> tuple[Tensor, Tensor]:
-        return self.pixels[self.seen], self.targets[self.seen]
+            held, seen = order[: int(HELD_OUT * count)], order[int(HELD_OUT * count) :]
+            self.training, self.test = ((self.pixels[part], targets[part]) for part in (seen, held))
 
     def network(self, name: str, trained: str, initialisation: int, model: Classifier, nonnegative: bool) -> Network:
         pixels, targets = self.test

@@ -34,14 +34,14 @@ class Restoration:
     def embeddings(self) -> Tensor | None:
         """(C, m) float64, row i the embedding that the method takes for class i; `None` where it takes none.
 
-        Computed when first asked for: it is by far the largest part of a restoration.
+        Computed when first asked for, from the observation's ∇W, which is not to be changed before.
         """
         return None if self.embed is None else self.embed()
 
 
 def _irlg(observation: Observation) -> Restoration:
     grad_bias = observation.grad_bias.double()
-    embed = partial(algorithm1.class_embeddings, observation.grad_weight.double(), grad_bias)
+    embed = partial(algorithm1.class_embeddings, observation.grad_weight, grad_bias)
     probabilities = algorithm1.class_probabilities(embed(), observation.weight.double(), observation.bias.double())
     raw = algorithm1.solve_counts(probabilities, grad_bias, observation.size)
     counts = algorithm1.round_counts(raw, observation.size)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +34,14 @@ def test_training_lowers_the_error_and_leaves_the_model_alone(digits):
     first, second, other = (part.head.weight for part in (*mirrored, plain))
     assert torch.equal(first, second) and not torch.equal(first, other)
     assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True))
+
+
+def test_with_a_test_split_all_images_are_learnt_and_accuracy_is_on_the_others(digits):
+    images, _ = digits
+    mislabelled = replace(images.subset(np.arange(400)), labels=(images.labels[:400] + 1) % 10)
+    images = replace(images, test=mislabelled)
+    assert len(networks._Data(images, 0, "cpu").training[1]) == len(images.labels)
+    assert list(networks.fcns(images, 1, 0, "cpu"))[-1].accuracy < 0.05  # they were learnt by their own labels
 
 
 def test_batches_are_those_that_their_names_say_and_the_same_for_every_training(digits):

@@ -1,3 +1,5 @@
+import itertools
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -74,20 +76,31 @@ def test_an_outcome_is_in_the_originals_order(step):
     assert list(result.snapshots) == [0, 2, 8] and torch.equal(result.snapshots[8], result.images)
 
 
-def test_attacks_side_by_side_give_what_they_give_one_by_one(step):
+def test_attacks_side_by_side_give_what_they_give_one_by_one(step, monkeypatch):
+    pools = []
+
+    def pool(workers, *arguments):
+        pools.append(workers)
+        return ProcessPoolExecutor(workers, *arguments)
+
+    monkeypatch.setattr(figure6, "ProcessPoolExecutor", pool)
+    other = figure6.mnist_step(open_images("mnist", policy="stand-in"), 6, 1, "cpu")
     rows = [replace(attack, config=figure6.published("MNIST", 3)) for attack in figure6.attacks("MNIST", 3)[2:4]]
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)  # a worker for each, with a thread each
-        together = figure6.run([step], rows)
+        together = figure6.run([step, other], rows)
         torch.set_num_threads(1)
-        alone = figure6.run([step], rows)
+        alone = figure6.run([step, other], rows)
     finally:
         torch.set_num_threads(threads)
-    assert list(together) == [0] and list(together[0]) == ["restored", "true"]
-    for name, outcome in alone[0].items():
-        assert torch.equal(together[0][name].images, outcome.images)
-        assert not torch.equal(outcome.images, step.originals)
+    assert pools == [2] and list(together) == [0, 1]
+    for seed, name in itertools.product([0, 1], ["restored", "true"]):
+        one, two = together[seed][name], alone[seed][name]
+        assert torch.equal(one.images, two.images) and one.trace == two.trace and one.exact == two.exact
+        pd.testing.assert_frame_equal(one.scores, two.scores)
+        assert list(one.snapshots) == list(two.snapshots)
+    assert not torch.equal(alone[0]["true"].images, alone[1]["true"].images)
 
 
 def test_the_table_and_the_gain_over_images(outcomes):

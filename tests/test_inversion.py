@@ -1,5 +1,6 @@
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -227,6 +228,8 @@ def test_a_diverged_objective_says_where_and_keeps_the_images_before():
         irlg.invert(Poisoned(), gradient, labels, shape, settings(interval=1), progress=seen.append)
     assert (raised.value.restart, raised.value.iteration) == (0, 13)
     assert torch.equal(raised.value.images, seen[12].images) and seen[12].iteration == 12
+    copy = pickle.loads(pickle.dumps(raised.value))  # it comes from another process
+    assert str(copy) == str(raised.value) and torch.equal(copy.images, raised.value.images)
 
 
 def test_a_start_without_an_objective_is_an_error_too():
