@@ -24,7 +24,7 @@ DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 class Pass:
     """What one pass found: real-valued counts `x` and their covariance, and the decoded vectors.
 
-    `P` and `s2` (r + 1, C) and `fit` are those of `lattice`; `fit` is `None` where nothing was fitted.
+    `P` and `s2` (r + 1, C) and `means` are those of `lattice`; `means` is `None` where nothing was fitted.
     """
 
     x: Tensor
@@ -35,11 +35,11 @@ class Pass:
     score: float  # minus twice the log-evidence, up to a constant
     P: Tensor
     s2: Tensor
-    fit: lattice.Fit | None
+    means: lattice.ClassMeans | None
 
     def rows(self, classes: Tensor) -> Tensor:
         """Which rows of `P` and `s2` stand for each of `classes`."""
-        return torch.zeros_like(classes) if self.fit is None else self.fit.row_of(classes)
+        return torch.zeros_like(classes) if self.means is None else self.means.row_of(classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +193,7 @@ def _pass(
     beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, _penalty(proofs), given.batch_size)
     if len(beam.vectors) == 0:
         raise np.linalg.LinAlgError("no admissible vector of counts was found")
-    return _weigh(x, covariance, beam, P, s2, fit)
+    return _weigh(x, covariance, beam, P, s2, fit.means)
 
 
 def _penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
@@ -206,13 +206,13 @@ def _penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
     return cost * unlikely.double().cpu().numpy()
 
 
-def _weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, fit: lattice.Fit | None) -> Pass:
+def _weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, means: lattice.ClassMeans | None) -> Pass:
     least = float(beam.costs[0])
     misfit = max(1.0, least / len(x))
     if math.isinf(least):
-        return Pass(x, covariance, beam, misfit, np.zeros(1), math.inf, P, s2, fit)
+        return Pass(x, covariance, beam, misfit, np.zeros(1), math.inf, P, s2, means)
     # Each vector at the best inflation φ ≥ 1 of R for it: φ^(−C/2) exp(−cost / 2φ).
     inflation = np.maximum(beam.costs / len(x), 1.0)
     minus_log = len(x) / 2 * np.log(inflation) + beam.costs / (2 * inflation)
     weights = np.exp(minus_log.min() - minus_log)
-    return Pass(x, covariance, beam, misfit, weights / weights.sum(), least + beam.log_det, P, s2, fit)
+    return Pass(x, covariance, beam, misfit, weights / weights.sum(), least + beam.log_det, P, s2, means)

@@ -85,26 +85,41 @@ class Problem:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
-    """Equation (3) for `classes` (r,), those with n > 0: mean logits `Z` (r + 1, C); their deviations
-    `Zd` (r, C) from the common mean; `B` (r, C), `M` (C, r), `D` (r,), `h`; the common mean
-    embedding `mu` (m,), and the combinations of the rows of ∇W, `of_delta` (r, C), that Δ is."""
+class ClassMeans:
+    """Posterior mean embeddings of equation (3): μ + δ_c for `classes` (r,), those with n > 0, μ for others.
+
+    `mu` (m,); Δ by the combinations of the rows of ∇W that it is, `of_delta` (r, C).
+    """
 
     classes: Tensor
+    mu: Tensor
+    of_delta: Tensor
+
+    def embeddings(self, grad_weight: Tensor) -> Tensor:
+        """(C, m), float64, of the observed ∇W (C, m)."""
+        embeddings = self.mu.repeat(len(grad_weight), 1)
+        embeddings[self.classes] += centred(self.of_delta) @ grad_weight.double()
+        return embeddings
+
+    def row_of(self, classes: Tensor) -> Tensor:
+        """Which of r + 1 rows stands for each of `classes`, int64 of its shape."""
+        rows = torch.full((self.of_delta.shape[1],), len(self.classes), device=classes.device)
+        rows[self.classes] = torch.arange(len(self.classes), device=classes.device)
+        return rows[classes]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Equation (3): the classes' `means`, mean logits `Z` (r + 1, C), their deviations `Zd` (r, C) from the
+    common mean; `B` (r, C), `M` (C, r), `D` (r,), `h`."""
+
+    means: ClassMeans
     Z: Tensor
     Zd: Tensor
     B: Tensor
     M: Tensor
     D: Tensor
     h: Tensor
-    mu: Tensor
-    of_delta: Tensor
-
-    def row_of(self, classes: Tensor) -> Tensor:
-        """Which of r + 1 rows stands for each of `classes`, int64 of its shape."""
-        rows = torch.full((self.Z.shape[1],), len(self.classes), device=classes.device)
-        rows[self.classes] = torch.arange(len(self.classes), device=classes.device)
-        return rows[classes]
 
 
 def problem(observation: Observation) -> Problem:
@@ -152,14 +167,7 @@ def least_squares(given: Problem, n: Tensor, P: Tensor | None, rho: Tensor) -> F
     of_delta = given.batch_size * B - torch.outer(B @ given.y, of_mu)
     mu, Zd = given.layer.embeddings(of_mu), given.layer.logits(of_delta)
     Z = given.layer.weight @ mu + given.bias + torch.cat([Zd, torch.zeros_like(Zd[:1])])
-    return Fit(classes, Z, Zd, B, M, D, h, mu, of_delta)
-
-
-def class_embeddings(grad_weight: Tensor, classes: Tensor, mu: Tensor, of_delta: Tensor) -> Tensor:
-    """Posterior mean embeddings μ + δ_c of equation (3), (C, m): a `Fit`'s, and the observed ∇W (C, m)."""
-    embeddings = mu.repeat(len(grad_weight), 1)
-    embeddings[classes] += centred(of_delta) @ grad_weight.double()
-    return embeddings
+    return Fit(ClassMeans(classes, mu, of_delta), Z, Zd, B, M, D, h)
 
 
 def logit_covariance(given: Problem, fit: Fit, n: Tensor) -> Tensor:
@@ -168,7 +176,7 @@ def logit_covariance(given: Problem, fit: Fit, n: Tensor) -> Tensor:
     dof = (n.clamp(max=1).sum() - 1).clamp(min=0)
     S0 = fit.Zd.T @ (w[:, None] * fit.Zd)
     spread = given.layer.gram.trace().clamp(min=torch.finfo(n.dtype).tiny)
-    t0 = 0.5 * (fit.mu @ fit.mu) / len(fit.mu) * spread  # keeps C = 2 honest
+    t0 = 0.5 * fit.means.mu.square().mean() * spread  # keeps C = 2 honest
     t = (S0.trace() + t0) / (dof + 1)
     return S0.add_(given.layer.gram, alpha=float(NU_0 * t / spread)).div_(dof + NU_0)
 

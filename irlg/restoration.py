@@ -94,10 +94,8 @@ def _lattice(
     given = lattice.problem(observation)
     passes = estimator.estimate(given, proofs)
     best, reason = estimator.answer(given, proofs, passes), passes.stopped
-    fitted = best.fit or (passes.last.fit if passes.last else None)
-    embed = None
-    if fitted is not None:
-        embed = partial(lattice.class_embeddings, observation.grad_weight, fitted.classes, fitted.mu, fitted.of_delta)
+    means = best.means or (passes.last.means if passes.last else None)
+    embed = None if means is None else partial(means.embeddings, observation.grad_weight)
     device = observation.weight.device
     candidates = torch.as_tensor(best.beam.vectors, device=device)
     weights = torch.as_tensor(best.weights, device=device)

@@ -36,11 +36,11 @@ def test_least_squares_is_the_dense_bayesian_solution(absent, first):
     V = M * D @ M.T + np.diag(rho.numpy())
     noise = np.linalg.inv(np.diag(rho.numpy()) + V.diagonal().mean())  # as if the sum were not observed
     solution = np.linalg.solve(design.T @ noise @ design + prior, design.T @ noise @ Y)
-    np.testing.assert_allclose(fit.mu, solution[0], rtol=1e-6, atol=1e-9)
-    embeddings = lattice.class_embeddings(seen.grad_weight, fit.classes, fit.mu, fit.of_delta)
+    np.testing.assert_allclose(fit.means.mu, solution[0], rtol=1e-6, atol=1e-9)
+    embeddings = fit.means.embeddings(seen.grad_weight)
     np.testing.assert_allclose(embeddings, solution[0] + solution[1:], rtol=1e-6, atol=1e-9)
     logits = (solution[0] + solution[1:]) @ seen.weight.numpy().T + seen.bias.numpy()
-    np.testing.assert_allclose(fit.Z[fit.row_of(torch.arange(C))], logits, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(fit.Z[fit.means.row_of(torch.arange(C))], logits, rtol=1e-6, atol=1e-9)
 
 
 def test_covariance_is_that_of_counts_over_draws_of_the_model():
