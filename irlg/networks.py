@@ -16,6 +16,7 @@ from irlg.sampling import Indices, balanced_batch, stream, uniform_batch
 
 ACTIVATIONS = {"LeNet-5": nn.ReLU, "LeNet-5 SiLU": nn.SiLU, "LeNet-5 LeakyReLU": nn.LeakyReLU}
 EPOCHS = {1: "1 epoch", 3: "3 epochs", 12: "12 epochs"}  # of LeNet-5 on CIFAR-100
+LENET_BATCH, FCN_BATCH = 32, 64  # images a training step
 STEPS = {100: "100 steps", 1000: "1,000 steps"}  # of FCN-3 on MNIST
 HELD_OUT = 0.05  # share of the images that training never sees, where there is no test split
 FIRST = 100  # seed of the first initialisation, apart from those on which the method was developed
@@ -63,10 +64,10 @@ def lenets(images: ImageSet, initialisations: int, epochs: int, seed: int, devic
         for name, activation in ACTIVATIONS.items():
             model = build(lenet5, start, activation=activation).to(device)
             yield data.network(name, "untrained", number, model, activation is nn.ReLU)
-        per_epoch = len(data.training[1]) // training.BATCH
+        per_epoch = len(data.training[1]) // LENET_BATCH
         marks = {epoch * per_epoch: name for epoch, name in EPOCHS.items() if epoch <= epochs}
         model = build(lenet5, start).to(device)
-        trained = training.train(model, *data.training, training.adam, list(marks), start, mirror=True)
+        trained = training.train(model, *data.training, training.adamw, list(marks), start, LENET_BATCH, mirror=True)
         for name, model in zip(marks.values(), trained, strict=True):
             yield data.network("LeNet-5", name, number, model, True)
 
@@ -78,7 +79,7 @@ def fcns(images: ImageSet, initialisations: int, seed: int, device: str) -> Iter
         start = seed + FIRST + number
         model = build(fcn3, start).to(device)
         yield data.network("FCN-3", "untrained", number, model, True)
-        trained = training.train(model, *data.training, training.sgd, list(STEPS), start)
+        trained = training.train(model, *data.training, training.sgd, list(STEPS), start, FCN_BATCH)
         for name, model in zip(STEPS.values(), trained, strict=True):
             yield data.network("FCN-3", name, number, model, True)
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from irlg.models import Classifier
 
-BATCH = 64
 Optimiser = Callable[[nn.Module, int], Callable[[], None]]
 
 
@@ -18,10 +17,10 @@ def sgd(model: nn.Module, steps: int) -> Callable[[], None]:
     return step
 
 
-def adam(model: nn.Module, steps: int) -> Callable[[], None]:
-    """Adam, its rate up to 0.002 and down again over `steps` (one cycle)."""
-    optimiser = torch.optim.Adam(model.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.002, total_steps=steps)
+def adamw(model: nn.Module, steps: int) -> Callable[[], None]:
+    """Adam with a decoupled weight decay of 0.05, its rate up to 0.002 and down again over `steps` (one cycle)."""
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.002, total_steps=steps, pct_start=0.15)
 
     def step() -> None:
         optimiser.step()
@@ -37,27 +36,28 @@ def train(
     optimiser: Optimiser,
     marks: Sequence[int],
     seed: int,
+    batch: int,
     mirror: bool = False,
 ) -> Iterator[Classifier]:
-    """Train with cross-entropy in batches of 64; yield a copy in eval mode after each of `marks` steps.
+    """Train with cross-entropy; yield a copy in eval mode after each of `marks` steps.
 
-    **Arguments:** `images` (N, channels, height, width) and `labels` (N,), N ≥ 64; `optimiser`: `sgd` or
-    `adam`; `marks`, ascending; `seed`, of the order of images; `mirror`: turn every other image, at random,
-    left to right. The model itself is left as it was.
+    **Arguments:** `images` (N, channels, height, width) and `labels` (N,); `optimiser`: `sgd` or `adamw`;
+    `marks`, ascending; `seed`, of the order of images; `batch`, images a step, at most N; `mirror`: turn every
+    other image, at random, left to right. The model itself is left as it was.
     """
     model = copy.deepcopy(model).train()
     generator = torch.Generator().manual_seed(seed)
     step, order = optimiser(model, marks[-1]), labels[:0]
     for number in range(1, marks[-1] + 1):
-        if len(order) < BATCH:
+        if len(order) < batch:
             order = torch.randperm(len(labels), generator=generator).to(labels.device)
-        chosen, order = order[:BATCH], order[BATCH:]
-        batch = images[chosen]
+        chosen, order = order[:batch], order[batch:]
+        shown = images[chosen]
         if mirror:
-            turned = torch.rand(BATCH, 1, 1, 1, generator=generator).to(batch.device) < 0.5
-            batch = torch.where(turned, batch.flip(3), batch)
+            turned = torch.rand(batch, 1, 1, 1, generator=generator).to(shown.device) < 0.5
+            shown = torch.where(turned, shown.flip(3), shown)
         model.zero_grad()
-        torch.autograd.backward(nn.functional.cross_entropy(model(batch), labels[chosen]))
+        torch.autograd.backward(nn.functional.cross_entropy(model(shown), labels[chosen]))
         step()
         if number in marks:
             yield copy.deepcopy(model).eval()

@@ -7,7 +7,7 @@ import torch
 
 from irlg import comparison, decoding, lattice, lattice_claims, lattice_report, models, networks, restore
 from irlg.data import open_images
-from irlg.training import adam, sgd, train
+from irlg.training import adamw, sgd, train
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,14 @@ def test_training_lowers_the_error_and_leaves_the_model_alone(digits):
     pixels, labels = images.load(np.arange(640)), torch.as_tensor(images.labels[:640])
     model = models.build(models.fcn3, 0)
     before = [parameter.clone() for parameter in model.parameters()]
-    for optimiser in (sgd, adam):
-        one, two = (list(train(model, pixels, labels, optimiser, [5, 12], 3)) for _ in range(2))
+    for optimiser in (sgd, adamw):
+        one, two = (list(train(model, pixels, labels, optimiser, [5, 12], 3, 64)) for _ in range(2))
         assert not any(part.training for part in one)
         for a, b in zip(one, two, strict=True):
             assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
         assert not torch.equal(one[0].head.weight, one[1].head.weight)
-    mirrored = [next(train(model, pixels, labels, adam, [1], 3, mirror=True)) for _ in range(2)]
-    plain = next(train(model, pixels, labels, adam, [1], 3))
+    mirrored = [next(train(model, pixels, labels, adamw, [1], 3, 64, mirror=True)) for _ in range(2)]
+    plain = next(train(model, pixels, labels, adamw, [1], 3, 64))
     first, second, other = (part.head.weight for part in (*mirrored, plain))
     assert torch.equal(first, second) and not torch.equal(first, other)
     assert all(torch.equal(p, q) for p, q in zip(before, model.parameters(), strict=True))
