@@ -50,7 +50,7 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     # S_j may be as small as the rounding of ∇b_j, and −K∇b_j then a little more than n_j.
     proven = torch.floor(-observation.size * (grad_bias + 16 * torch.finfo(dtype).eps)) + 1
     lower = proven.clamp(min=0)
-    least, greatest = (end.double() for end in grad_weight.aminmax(dim=1))
+    least, greatest = grad_weight.amin(dim=1).double(), grad_weight.amax(dim=1).double()
     visible = 1e-6 * torch.maximum(-least, greatest)  # smaller entries may be rounding
     unsigned = least >= -visible
     used, why = bool(nonnegative), "told" if nonnegative is not None else "not detected"

@@ -17,8 +17,6 @@ from irlg.reference import Array, algorithm_1, inverting_gradients
 from irlg.restoration import restore
 from irlg.sampling import stream
 
-EASY, LEARNT = (1000, 4096, 64), (1000, 512, 256)  # C, m and K of the lattice's timed problems
-
 
 def random_layer(
     rng: np.random.Generator, classes: int, width: int, batch_size: int
@@ -109,38 +107,13 @@ def solver_seconds(classes: int, width: int, batch_size: int, seed: int, device:
     """Seconds of one restoration, ours (the best of three) and the literal loop's, same problem."""
     embeddings, labels, head = random_layer(stream(seed, "E speed"), classes, width, batch_size)
     observation = Observation.from_embeddings(embeddings.to(device), labels.to(device), head.to(device))
-    ours = _seconds(lambda: restore(observation, "irlg").raw_counts.cpu())  # waits for the device
-    literal = _seconds(lambda: algorithm_1(*arrays(observation), batch_size), times=1)
+    ours = best_seconds(lambda: restore(observation, "irlg").raw_counts.cpu())  # waits for the device
+    literal = best_seconds(lambda: algorithm_1(*arrays(observation), batch_size), times=1)
     return {"irlg": ours, "literal": literal}
 
 
-def lattice_seconds(seed: int) -> dict[str, float]:
-    """Seconds on two problems on the CPU, class embeddings left out, and of what the first is compared with.
-
-    `easy`: an untrained layer, the best of ten; `product` and `cholesky` are those of its H = W (K∇W)ᵀ and
-    of a C × C factorisation. `learnt`: a head that its embeddings lean to, the best of three. Shapes: `EASY`
-    and `LEARNT`.
-    """
-    easy, learnt = _layer(*EASY, 0.0, seed), _layer(*LEARNT, 0.6, seed)
-    weight, target = easy.weight.double(), easy.size * easy.grad_weight.double()
-    matrix = 2 * torch.eye(easy.num_classes, dtype=torch.float64) + 1 / easy.num_classes
-    return {
-        "product": _seconds(lambda: weight @ target.T, times=10),
-        "cholesky": _seconds(lambda: torch.linalg.cholesky(matrix), times=10),
-        "easy": _seconds(lambda: restore(easy), times=10),
-        "learnt": _seconds(lambda: restore(learnt)),
-    }
-
-
-def _layer(classes: int, width: int, size: int, lean: float, seed: int) -> Observation:
-    embeddings, labels, head = random_layer(stream(seed, "G layer", classes, width, size), classes, width, size)
-    if lean:  # weights and embeddings that point to each other
-        head.weight.data *= 0.5 * np.sqrt(width)
-        embeddings = (embeddings + lean * head.weight.detach()[labels]).clamp(min=0)
-    return Observation.from_embeddings(embeddings.float(), labels, head.float())
-
-
-def _seconds(work: Callable[[], object], times: int = 3) -> float:
+def best_seconds(work: Callable[[], object], times: int = 3) -> float:
+    """Seconds of `work`, the least of so many `times`."""
     taken = []
     for _ in range(times):
         start = time.perf_counter()

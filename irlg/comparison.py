@@ -68,6 +68,17 @@ def trials(
                 yield about | place | score(restored, true) | {"seconds": seconds}
 
 
+def easy_batches(kinds: Sequence[Network], count: int, seed: int) -> dict[tuple[str, str], list[Observation]]:
+    """What the server sees in the first `count` trials on untrained networks of 100 classes, by network and draw."""
+    batches: dict[tuple[str, str], list[Observation]] = {}
+    for network in kinds:
+        if network.training == "untrained" and network.head.out_features == 100:
+            for what, trial in product(SETTINGS[network.name, network.training], range(count)):
+                observation, _ = network.observe(network.draw(what, trial, seed))
+                batches.setdefault((network.name, what), []).append(observation)
+    return batches
+
+
 def score(restored: Restoration, true: Tensor) -> dict[str, object]:
     """Scores of one restoration; for the lattice its probability and misfit too, and whether instances were found."""
     row = scores(restored.counts, true)

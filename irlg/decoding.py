@@ -51,10 +51,10 @@ def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: i
     mean, conditional = x[hard], covariance[np.ix_(hard, hard)]
     if easy.any():
         # By torch, like all else that is large: NumPy's own threads and torch's get in each other's way.
-        R = torch.from_numpy(covariance)
-        factor = torch.linalg.cholesky(R if easy.all() else R[easy][:, easy])
-        sides = torch.cat([R[easy][:, hard], torch.from_numpy(fixed - x[easy])[:, None]], dim=1)
-        solved = torch.linalg.solve_triangular(factor, sides, upper=False)
+        R, those = torch.from_numpy(covariance), torch.from_numpy(easy.nonzero()[0])
+        factor = torch.linalg.cholesky(R.index_select(0, those).index_select(1, those))
+        sides = np.column_stack([covariance[np.ix_(easy, hard)], fixed - x[easy]])
+        solved = torch.linalg.solve_triangular(factor, torch.from_numpy(sides), upper=False)
         cross, residual = solved[:, :-1], solved[:, -1]  # L⁻¹ R_eh and that of the residual
         cost = float(residual @ residual) + float(penalty[easy][fixed > 0].sum())
         log_det = 2 * float(factor.diagonal().log().sum())

@@ -187,6 +187,7 @@ def _pass(
     omega = lattice.logit_covariance(given, fit, counts[:-1])
     P = lattice.mean_softmax(fit.Z, omega, counts)
     x, covariance, s2 = lattice.real_counts(given, fit, omega, P, counts)
+    del omega  # C × C, as is most of what decoding takes
     if not bool(torch.isfinite(covariance.sum() + x.sum())):  # one that is not makes the sum so
         raise np.linalg.LinAlgError("the covariance of the counts is not finite")
     lower = proofs.presumed.cpu().numpy()

@@ -13,6 +13,7 @@ diagonal plus low rank. Arrays by class have those r rows; where they have one m
 which stands for every other class: its embedding is the common mean.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -25,31 +26,49 @@ OMEGA = 0.8  # share of the variance of embeddings that is within a class
 NU_0 = 5.0  # observations that the isotropic prior of the logits' covariance is worth
 FLOOR = 0.03  # standard deviation that the model cannot do without, in counts
 BLOCK = 256  # rows of W Wᵀ at a time
+COLUMNS = 512  # of W and ∇W at a time
 
 
 class Layer:
-    """The last layer as observed: ∇W and W (C, m), float64, and what is made of them once."""
+    """The last layer as observed, ∇W and W (C, m), and what is made of them once.
+
+    Both are taken to float64 some columns at a time: copies of the whole would be most of the memory.
+    """
 
     def __init__(self, observation: Observation) -> None:
-        self.grad_weight, self.weight = observation.grad_weight.double(), observation.weight.double()
+        self._grad_weight, self._weight = observation.grad_weight, observation.weight
         # In single precision where the weights are: it enters as a prior and nowhere else.
         single = observation.weight.to(torch.promote_types(observation.weight.dtype, torch.float32))
-        self.gram = _gram(single).double()  # W Wᵀ (C, C)
+        self.gram = _gram(single)  # W Wᵀ (C, C)
 
     @cached_property
     def product(self) -> Tensor:
         """W ∇Wᵀ, (C, C)."""
-        return self.weight @ self.grad_weight.T
+        parts = zip(_columns(self._weight), _columns(self._grad_weight), strict=True)
+        product = torch.zeros_like(self.gram, dtype=torch.float64)
+        for weight, gradient in parts:
+            product.addmm_(weight, gradient.T)
+        return product
 
     def embeddings(self, rows: Tensor) -> Tensor:
         """`rows` (..., C), centred, times ∇W: (..., m)."""
-        return centred(rows) @ self.grad_weight
+        rows = centred(rows)
+        return torch.cat([rows @ gradient for gradient in _columns(self._grad_weight)], dim=-1)
 
     def logits(self, rows: Tensor) -> Tensor:
-        """`embeddings` times Wᵀ: (..., C)."""
-        if 8 * len(rows) <= len(self.weight):  # the product would cost more than all passes save
-            return self.embeddings(rows) @ self.weight.T
-        return centred(rows) @ self.product.T
+        """`embeddings` of `rows` (r, C) times Wᵀ: (r, C)."""
+        rows = centred(rows)
+        if 8 * len(rows) > len(self.gram):
+            return rows @ self.product.T
+        logits = torch.zeros_like(rows)  # where the product would cost more than all passes save
+        for weight, gradient in zip(_columns(self._weight), _columns(self._grad_weight), strict=True):
+            logits.addmm_(rows @ gradient, weight.T)
+        return logits
+
+
+def _columns(matrix: Tensor) -> Iterator[Tensor]:
+    """Some columns after others, in float64."""
+    return (part.double() for part in torch.split(matrix, COLUMNS, dim=1))
 
 
 def centred(rows: Tensor) -> Tensor:
@@ -165,9 +184,9 @@ def least_squares(given: Problem, n: Tensor, P: Tensor | None, rho: Tensor) -> F
     # μ and Δ are combinations of Y's rows, and their logits the same combinations of H's.
     of_mu = given.batch_size * weighted / h
     of_delta = given.batch_size * B - torch.outer(B @ given.y, of_mu)
-    mu, Zd = given.layer.embeddings(of_mu), given.layer.logits(of_delta)
-    Z = given.layer.weight @ mu + given.bias + torch.cat([Zd, torch.zeros_like(Zd[:1])])
-    return Fit(ClassMeans(classes, mu, of_delta), Z, Zd, B, M, D, h)
+    logits = given.layer.logits(torch.cat([of_delta, of_mu[None]]))
+    Zd, Z = logits[:-1], logits[-1] + given.bias + torch.cat([logits[:-1], torch.zeros_like(logits[:1])])
+    return Fit(ClassMeans(classes, given.layer.embeddings(of_mu), of_delta), Z, Zd, B, M, D, h)
 
 
 def logit_covariance(given: Problem, fit: Fit, n: Tensor) -> Tensor:
@@ -175,7 +194,7 @@ def logit_covariance(given: Problem, fit: Fit, n: Tensor) -> Tensor:
     w = n.clamp(max=1) / fit.D
     dof = (n.clamp(max=1).sum() - 1).clamp(min=0)
     S0 = fit.Zd.T @ (w[:, None] * fit.Zd)
-    spread = given.layer.gram.trace().clamp(min=torch.finfo(n.dtype).tiny)
+    spread = given.layer.gram.trace().double().clamp(min=torch.finfo(n.dtype).tiny)
     t0 = 0.5 * fit.means.mu.square().mean() * spread  # keeps C = 2 honest
     t = (S0.trace() + t0) / (dof + 1)
     return S0.add_(given.layer.gram, alpha=float(NU_0 * t / spread)).div_(dof + NU_0)
