@@ -1,6 +1,6 @@
 """What the gradients prove about a batch without any model: bounds that every count vector obeys."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from irlg.observation import Observation, precision
 
 SIGNS = 16  # positive entries without a negative one that a row needs, to tell of embeddings
+TOLD, SUPPOSED = "told", "the counts bear it out"  # two of the reasons why signs are used or not
 CLEAR = 0.03  # of a row's largest entry: how negative another must be to prove presence on a guess
 
 
@@ -18,12 +19,13 @@ class PresenceProofs:
     `lower_bounds` (C,) int64, proven; `presumed` (C,) int64, those and 1 where the signs of a row speak for
     presence though nobody said that embeddings are non-negative; `unsigned` (C,) bool, the classes whose
     row of ∇W has no negative entry: where embeddings are non-negative these are very likely absent;
-    `nonnegative`, whether signs were used, and `why`.
+    `clear` (C,) bool, those with one that is clearly negative; `nonnegative`, whether signs were used, and `why`.
     """
 
     lower_bounds: Tensor
     presumed: Tensor
     unsigned: Tensor
+    clear: Tensor
     nonnegative: bool
     why: str
 
@@ -31,6 +33,12 @@ class PresenceProofs:
     def certain(self) -> Tensor:
         """(C,) bool, the classes that are certainly in the batch."""
         return self.lower_bounds > 0
+
+    def supposing(self, nonnegative: bool) -> "PresenceProofs":
+        """The same, but for whether signs are used on a guess."""
+        presumed = torch.maximum(self.lower_bounds, self.clear.long()) if nonnegative else self.lower_bounds
+        why = SUPPOSED if nonnegative else "the fit contradicts the signs"
+        return replace(self, presumed=presumed, nonnegative=nonnegative, why=why)
 
 
 def presence_proofs(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
@@ -53,7 +61,7 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     least, greatest = grad_weight.amin(dim=1).double(), grad_weight.amax(dim=1).double()
     visible = 1e-6 * torch.maximum(-least, greatest)  # smaller entries may be rounding
     unsigned = least >= -visible
-    used, why = bool(nonnegative), "told" if nonnegative is not None else "not detected"
+    used, why = bool(nonnegative), TOLD if nonnegative is not None else "not detected"
     if nonnegative is None and bool(unsigned.any()):
         # Not where negative entries might have been flushed to 0.
         telling = unsigned & (visible > torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps)
@@ -62,8 +70,9 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
             used, why = True, "detected"
     if nonnegative:
         lower = torch.maximum(lower, (~unsigned).double())
-    presumed = torch.maximum(lower, (least < -CLEAR * greatest).double()) if used else lower
+    clear = (least < -CLEAR * greatest) & (grad_weight.shape[1] >= SIGNS)
+    presumed = torch.maximum(lower, clear.double()) if used else lower
     if float(presumed.sum()) > observation.size:  # not the embeddings, or gradients, that they are taken for
         lower = lower if float(lower.sum()) <= observation.size else torch.zeros_like(lower)
         presumed, used, why = lower, False, "dropped: bounds that sum to more than K"
-    return PresenceProofs(lower.to(torch.int64), presumed.to(torch.int64), unsigned, used, why)
+    return PresenceProofs(lower.to(torch.int64), presumed.to(torch.int64), unsigned, clear, used, why)

@@ -156,7 +156,11 @@ def _without(part: object, name: str, value: object) -> Method:
 def _no_bounds(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
     proofs = presence_proofs(observation, nonnegative)
     none = torch.zeros_like(proofs.lower_bounds)
-    return replace(proofs, lower_bounds=none, presumed=none, nonnegative=False)
+    return replace(proofs, lower_bounds=none, presumed=none, clear=none > 0, nonnegative=False)
+
+
+def _as_guessed(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, estimator.Passes]:
+    return proofs, estimator.estimate(given, proofs)
 
 
 # The lattice less one of its parts, by name.
@@ -168,5 +172,6 @@ ABLATIONS: dict[str, Method] = {
     "spread within a class (ω = 0)": _without(lattice, "OMEGA", 0.0),
     "isotropic prior (ν₀ = 0)": _without(lattice, "NU_0", 0.0),
     "further passes (two only)": _without(estimator, "PASSES", 2),
-    "ignorance as a rival": _without(estimator, "doubtful", lambda one: False),
+    "signs that the counts bear out": _without(estimator, "solve", _as_guessed),
+    "ignorance as a rival": _without(estimator, "_may_be_drawn", lambda *given: False),
 }

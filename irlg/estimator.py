@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from irlg import lattice
-from irlg.bounds import PresenceProofs
+from irlg.bounds import TOLD, PresenceProofs
 from irlg.decoding import Beam, decode
 
 PASSES = 10
@@ -17,6 +17,7 @@ MISSED = 1 / 50  # share of the classes present that show no sign of it
 # Probability below which, and misfit from which on, what knows nothing of the embeddings may be the better account.
 UNSURE, REJECTED = 0.5, 4.0
 FAILURES = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
+ADMITTED = 1.0  # by how much the score of what signs ask for may be the worse, a class
 DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
@@ -83,6 +84,26 @@ def estimate(given: lattice.Problem, proofs: PresenceProofs) -> Passes:
     else:
         reason = f"{PASSES} passes are done"
     return Passes(count, best, recent[-1] if recent else None, reason)
+
+
+def solve(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, Passes]:
+    """`estimate`, with signs taken for what the fit bears out where nobody told what embeddings are.
+
+    Signs of presence that do not themselves tell of non-negative embeddings are used all the same where the
+    counts are not sure without and those that the signs ask for fit hardly worse; signs that do tell are
+    not used where what they ask for is rejected and fits much worse.
+    """
+    passes = estimate(given, proofs)
+    best, supposed = passes.best, not proofs.nonnegative
+    asks = best is None or (doubtful(best) if supposed else best.misfit > REJECTED)
+    other = proofs.supposing(supposed)
+    if not asks or proofs.why == TOLD or int(other.presumed.sum()) > given.batch_size:
+        return proofs, passes
+    rival = estimate(given, other)
+    if rival.best is None or rival.best.misfit > REJECTED:
+        return proofs, passes
+    gain = math.inf if best is None else (best.score - rival.best.score) / len(given.y)
+    return (other, rival) if gain > (-ADMITTED if supposed else REJECTED) else (proofs, passes)
 
 
 def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pass:

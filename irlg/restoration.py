@@ -11,7 +11,7 @@ from torch import Tensor
 
 from irlg import algorithm1, estimator, lattice
 from irlg.batch_size import posterior, rank
-from irlg.bounds import presence_proofs
+from irlg.bounds import SUPPOSED, presence_proofs
 from irlg.instances import Instances, explain
 from irlg.observation import Observation
 
@@ -90,9 +90,8 @@ def _lattice(
     observation: Observation, nonnegative: bool | None, search_below: float, sizes: list[int], sure: list[float]
 ) -> LatticeRestoration:
     """Restore at a K that is told or taken; instances are looked for below a probability of the counts."""
-    proofs = presence_proofs(observation, nonnegative)
     given = lattice.problem(observation)
-    passes = estimator.estimate(given, proofs)
+    proofs, passes = estimator.solve(given, presence_proofs(observation, nonnegative))
     best, reason = estimator.answer(given, proofs, passes), passes.stopped
     means = best.means or (passes.last.means if passes.last else None)
     embed = None if means is None else partial(means.embeddings, observation.grad_weight)
@@ -101,6 +100,8 @@ def _lattice(
     weights = torch.as_tensor(best.weights, device=device)
     # Where the residual rejects the model, its own probability is not worth much.
     trust = 1 / best.misfit if best.misfit > estimator.REJECTED else 1.0
+    if proofs.why == SUPPOSED:  # which is no proof
+        trust *= 1 - estimator.MISSED
 
     instances = None
     if trust * weights[0] < search_below and embed is not None:
@@ -204,10 +205,10 @@ def restore(
     - `"uniform"`: the constant guess Σ_k p_{k,j} = K/C in n_j = Σ_k p_{k,j} − K∇b_j, which looks at
       nothing but ∇b: the yardstick for every other method.
 
-    The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU);
-    `None` guesses, which seldom succeeds where every class is present. `search`: whether to look for
-    each instance on its own where the counts are not sure, K < C/2 and C K³ ≤ 2·10⁷; it takes up to some
-    seconds.
+    The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU); `None`
+    guesses, by a class that shows no sign of presence, or by how well the counts fit that signs ask for.
+    `search`: whether to look for each instance on its own where the counts are not sure, K < C/2 and
+    C K³ ≤ 2·10⁷; it takes up to some seconds.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
     Noise and compression are not in the model, and with two classes their one difference is all there is to

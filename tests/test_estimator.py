@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from irlg import Observation, estimator, lattice, presence_proofs, restore
+from irlg import Observation, estimator, lattice, presence_proofs, restoration, restore
+from irlg.bounds import SUPPOSED
 from irlg.checks import random_layer
 from irlg.decoding import Beam, decode
 from tests.test_lattice import from_cifar, linear
@@ -124,6 +125,39 @@ def test_ignorance_wins_over_a_doubtful_fit_whose_counts_spread_more_than_it_say
     sure = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [20.0])
     assert estimator.answer(given, proofs, estimator.Passes(3, sure, sure, "")) is sure
     absent = estimator.PresenceProofs(
-        proofs.lower_bounds, proofs.presumed, torch.arange(100) < 50, True, "detected"
+        proofs.lower_bounds, proofs.presumed, torch.arange(100) < 50, proofs.clear, True, "detected"
     )  # half of the classes show no sign: no draw from all alike
     assert estimator.answer(given, absent, passes) is fit
+
+
+def confident(trial, shift, classes):
+    """100 instances of so many classes at a confident head: embeddings as after a ReLU, but for `shift`."""
+    rng = np.random.default_rng(trial)
+    embeddings, _, head = random_layer(rng, 100, 84, 100)
+    labels = torch.as_tensor(rng.permutation(100)[:classes].repeat(100 // classes))
+    head.weight.data *= 12
+    return Observation.from_embeddings((embeddings - shift).float(), labels, head.float())
+
+
+@pytest.mark.parametrize(("shift", "classes", "used"), [(0.0, 100, True), (1.6, 50, False)])
+def test_signs_are_taken_for_what_the_counts_bear_out_unless_told(monkeypatch, shift, classes, used):
+    """Nearly each row shows a sign: after a ReLU with all classes present, and where embeddings are signed."""
+    monkeypatch.setattr(estimator, "doubtful", lambda one: True)
+    for trial in range(5):
+        seen = confident(trial, shift, classes)
+        given, told = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
+        assert int(told.clear.sum()) > 90
+        assert estimator.solve(given, told)[0] is told
+        for guess in (told.supposing(False), told.supposing(True)):  # whatever was guessed at first
+            proofs, passes = estimator.solve(given, guess)
+            assert proofs.nonnegative is used
+            assert (passes.best.beam.vectors[0] >= proofs.presumed.numpy()).all()
+
+
+def test_counts_that_rest_on_supposed_signs_are_never_sure(monkeypatch):
+    monkeypatch.setattr(estimator, "doubtful", lambda one: True)
+    undetected = lambda seen, nonnegative: presence_proofs(seen, False).supposing(False)  # noqa: E731
+    monkeypatch.setattr(restoration, "presence_proofs", undetected)
+    restored = restore(confident(0, 0.0, 100), search=False)
+    assert restored.diagnostics["nonnegative_why"] == SUPPOSED
+    assert restored.log_probability <= math.log(1 - estimator.MISSED)
