@@ -1,3 +1,5 @@
+import math
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from irlg import comparison, decoding, lattice, lattice_claims, lattice_report, models, networks, restore
+from irlg import comparison, decoding, lattice, lattice_claims, lattice_costs, lattice_report, models, networks, restore
 from irlg.data import open_images
 from irlg.training import adamw, sgd, train
 
@@ -60,7 +62,9 @@ def test_trials_score_every_method_and_ablations_leave_no_trace(digits):
     constants = decoding.WIDTH, lattice.OMEGA, lattice.NU_0
     frame = pd.DataFrame(comparison.trials(kinds[1], ["random 24"], 3, 0, comparison.METHODS | comparison.ABLATIONS))
     assert constants == (decoding.WIDTH, lattice.OMEGA, lattice.NU_0)
-    assert frame.groupby("method").size().eq(3).all() and frame.method.nunique() == len(comparison.METHODS) + 8
+    assert frame.groupby("method").size().eq(3).all() and frame.method.nunique() == len(
+        comparison.METHODS | comparison.ABLATIONS
+    )
     assert frame[frame.method == "irlg"].probability.isna().all()
     plain, same = (frame[frame.method == name].probability.to_numpy() for name in ("lattice, no search", "nothing"))
     np.testing.assert_array_equal(plain, same)
@@ -133,6 +137,31 @@ def test_parts_of_no_worth_are_named():
         {"without": ["nothing", "a", "b"], "LnAcc, trained": [0.5, 0.51, 0.4], "N, trained": [1, 1, 1]}
     )
     assert lattice_report.worthless(table) == "- LnAcc, trained: no worse without a (+0.0100)."
+
+
+def test_costs_are_those_of_the_problems_given(monkeypatch, digits):
+    _, kinds = digits
+    monkeypatch.setattr(lattice_costs, "EASY", (50, 64, 16))
+    monkeypatch.setattr(lattice_costs, "LEARNT", (50, 64, 60))
+    seen, _ = kinds[0].observe(kinds[0].draw("random 24", 0, 0))
+    found = lattice_costs._costs(pickle.dumps({("FCN-3", "random 24"): [seen] * 3}), 0)
+    assert min(found.product, found.cholesky, found.easy, found.learnt) > 0
+    assert found.medians["FCN-3", "random 24"] > found.product
+    assert math.isnan(found.memory) or found.memory >= 0
+    assert not comparison.easy_batches(kinds, 1, 0)  # none has 100 classes
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1, "holds"), (2, "more")])
+def test_the_verdict_on_costs(factor, verdict):
+    keys = {"network": ["LeNet-5"] * 2, "training": ["untrained"] * 2, "draw": ["100 × 1", "100 × 40"]}
+    table = pd.DataFrame(keys | {"N": [48, 48], "data": ["CIFAR-100"] * 2})
+    medians = {("LeNet-5", "100 × 1"): 0.005, ("LeNet-5", "100 × 40"): 0.019 * factor}
+    costs = lattice_costs.Costs(0.1, 0.01, 0.13 * 1.4 * factor, 2.9 * factor, 4.0 * factor, medians)
+    found = lattice_claims._costs(costs, table)
+    assert [claim.verdict for claim in found] == [verdict] * 4
+    assert found[0].ours.startswith(f"{1.4 * factor:.2f} (") and found[3].ours.endswith("(LeNet-5, 100 × 40)")
+    unknown = lattice_claims._costs(replace(costs, memory=math.nan), table)
+    assert [claim.claim for claim in unknown] == [claim.claim for claim in found if "memory" not in claim.claim]
 
 
 def test_claims_name_the_rows_below_the_design():
