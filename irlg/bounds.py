@@ -8,7 +8,8 @@ from torch import Tensor
 from irlg.observation import Observation, precision
 
 SIGNS = 16  # positive entries without a negative one that a row needs, to tell of embeddings
-TOLD, SUPPOSED = "told", "the counts bear it out"  # two of the reasons why signs are used or not
+# Reasons why signs are used or not; those of a guess may be thought better of (see `estimator.solve`).
+DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the counts bear it out"
 CLEAR = 0.03  # of a row's largest entry: how negative another must be to prove presence on a guess
 
 
@@ -34,11 +35,17 @@ class PresenceProofs:
         """(C,) bool, the classes that are certainly in the batch."""
         return self.lower_bounds > 0
 
+    @property
+    def guessed(self) -> bool:
+        """Whether it is a guess if signs were used."""
+        return self.why in (DETECTED, NOT_DETECTED)
+
     def supposing(self, nonnegative: bool) -> "PresenceProofs":
-        """The same, but for whether signs are used on a guess."""
+        """The same, but for whether clear signs are used, as ones of presence; none tells of absence."""
         presumed = torch.maximum(self.lower_bounds, self.clear.long()) if nonnegative else self.lower_bounds
+        unsigned = torch.zeros_like(self.unsigned)
         why = SUPPOSED if nonnegative else "the fit contradicts the signs"
-        return replace(self, presumed=presumed, nonnegative=nonnegative, why=why)
+        return replace(self, presumed=presumed, unsigned=unsigned, nonnegative=nonnegative, why=why)
 
 
 def presence_proofs(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
@@ -61,13 +68,12 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     least, greatest = grad_weight.amin(dim=1).double(), grad_weight.amax(dim=1).double()
     visible = 1e-6 * torch.maximum(-least, greatest)  # smaller entries may be rounding
     unsigned = least >= -visible
-    used, why = bool(nonnegative), TOLD if nonnegative is not None else "not detected"
+    used, why = bool(nonnegative), "told" if nonnegative is not None else NOT_DETECTED
     if nonnegative is None and bool(unsigned.any()):
         # Not where negative entries might have been flushed to 0.
         telling = unsigned & (visible > torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps)
-        positive = grad_weight[telling] > visible[telling, None].to(grad_weight.dtype)
-        if bool((positive.sum(dim=1) >= SIGNS).any()):
-            used, why = True, "detected"
+        if any(int((grad_weight[j] > visible[j]).sum()) >= SIGNS for j in telling.nonzero()[:, 0]):
+            used, why = True, DETECTED
     if nonnegative:
         lower = torch.maximum(lower, (~unsigned).double())
     clear = (least < -CLEAR * greatest) & (grad_weight.shape[1] >= SIGNS)

@@ -156,7 +156,7 @@ def _without(part: object, name: str, value: object) -> Method:
 def _no_bounds(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
     proofs = presence_proofs(observation, nonnegative)
     none = torch.zeros_like(proofs.lower_bounds)
-    return replace(proofs, lower_bounds=none, presumed=none, clear=none > 0, nonnegative=False)
+    return replace(proofs, lower_bounds=none, presumed=none, clear=none > 0, nonnegative=False, why="told")
 
 
 def _as_guessed(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, estimator.Passes]:

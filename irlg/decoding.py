@@ -52,7 +52,7 @@ def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: i
     if easy.any():
         # By torch, like all else that is large: NumPy's own threads and torch's get in each other's way.
         R, those = torch.from_numpy(covariance), torch.from_numpy(easy.nonzero()[0])
-        factor = torch.linalg.cholesky(R.index_select(0, those).index_select(1, those))
+        factor = torch.linalg.cholesky(R if easy.all() else R.index_select(0, those).index_select(1, those))
         sides = np.column_stack([covariance[np.ix_(easy, hard)], fixed - x[easy]])
         solved = torch.linalg.solve_triangular(factor, torch.from_numpy(sides), upper=False)
         cross, residual = solved[:, :-1], solved[:, -1]  # L⁻¹ R_eh and that of the residual

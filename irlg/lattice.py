@@ -26,7 +26,7 @@ OMEGA = 0.8  # share of the variance of embeddings that is within a class
 NU_0 = 5.0  # observations that the isotropic prior of the logits' covariance is worth
 FLOOR = 0.03  # standard deviation that the model cannot do without, in counts
 BLOCK = 256  # rows of W Wᵀ at a time
-COLUMNS = 512  # of W and ∇W at a time
+COLUMNS = 256  # of W and ∇W at a time
 
 
 class Layer:
@@ -52,8 +52,7 @@ class Layer:
 
     def embeddings(self, rows: Tensor) -> Tensor:
         """`rows` (..., C), centred, times ∇W: (..., m)."""
-        rows = centred(rows)
-        return torch.cat([rows @ gradient for gradient in _columns(self._grad_weight)], dim=-1)
+        return _embeddings(rows, self._grad_weight)
 
     def logits(self, rows: Tensor) -> Tensor:
         """`embeddings` of `rows` (r, C) times Wᵀ: (r, C)."""
@@ -64,6 +63,11 @@ class Layer:
         for weight, gradient in zip(_columns(self._weight), _columns(self._grad_weight), strict=True):
             logits.addmm_(rows @ gradient, weight.T)
         return logits
+
+
+def _embeddings(rows: Tensor, grad_weight: Tensor) -> Tensor:
+    rows = centred(rows)
+    return torch.cat([rows @ gradient for gradient in _columns(grad_weight)], dim=-1)
 
 
 def _columns(matrix: Tensor) -> Iterator[Tensor]:
@@ -117,7 +121,7 @@ class ClassMeans:
     def embeddings(self, grad_weight: Tensor) -> Tensor:
         """(C, m), float64, of the observed ∇W (C, m)."""
         embeddings = self.mu.repeat(len(grad_weight), 1)
-        embeddings[self.classes] += centred(self.of_delta) @ grad_weight.double()
+        embeddings[self.classes] += _embeddings(self.of_delta, grad_weight)
         return embeddings
 
     def row_of(self, classes: Tensor) -> Tensor:
@@ -212,7 +216,7 @@ def mean_softmax(Z: Tensor, omega: Tensor, n: Tensor) -> Tensor:
 def real_counts(given: Problem, fit: Fit, omega: Tensor, P: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Equation (6): x (C,), its covariance R (C, C) given Σ x = K, and s2 (r + 1, C) for the next pass.
 
-    **Arguments:** `P` (r + 1, C) and `n` (r + 1,), whose last is 0.
+    **Arguments:** `omega` (C, C), whose memory R takes; `P` (r + 1, C) and `n` (r + 1,), whose last is 0.
     """
     P_omega = P @ omega
     var = omega.diagonal() - 2 * P_omega + (P_omega * P).sum(dim=1, keepdim=True)
@@ -222,8 +226,8 @@ def real_counts(given: Problem, fit: Fit, omega: Tensor, P: Tensor, n: Tensor) -
     # G = diag(q) − Pᵀ diag(n∘u) P has low rank beside its diagonal: G Ω Gᵀ is multiplied out.
     scaled = (n * (1 - fit.B @ given.y))[:, None] * P
     q = scaled.sum(dim=0)
-    half = scaled.T @ ((P_omega @ P.T / 2) @ scaled - P_omega * q)
-    R = (omega * q).mul_(q[:, None]).add_(half).add_(half.T).div_(fit.h)
+    half = (P_omega @ P.T / 2) @ scaled - P_omega * q  # scaledᵀ half and its transpose are added, C × C each
+    R = omega.mul_(q).mul_(q[:, None]).addmm_(scaled.T, half).addmm_(half.T, scaled).div_(fit.h)
     psi = (fit.D - (fit.B * fit.M.T).sum(dim=1) * fit.D).clamp(min=0)
     counts, bernoulli = n[:, None], P * (1 - P)
     of_means = torch.minimum(psi[:, None] * counts**2 * P**2 * var, counts**2 * bernoulli)

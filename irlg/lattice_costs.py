@@ -1,7 +1,9 @@
 """Seconds and memory of the lattice, measured in a process of its own: what notebook G claims of them."""
 
+import ctypes
+import math
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -16,6 +18,7 @@ from irlg.restoration import restore
 from irlg.sampling import stream
 
 EASY, LEARNT = (1000, 4096, 64), (1000, 512, 256)  # C, m and K of the two random problems
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -23,21 +26,26 @@ class Costs:
     """Seconds of restorations on the CPU, class embeddings left out, and of what the first is compared with.
 
     `easy`: an untrained layer, the best of ten; `product` and `cholesky`, those of its H = W (K∇W)ᵀ and of a
-    C × C factorisation; `learnt`: a head that its embeddings lean to, the best of three. `memory`: what `easy`
-    takes at most beside its input, in C × C float64 arrays, NaN where the system doesn't tell.
-    `medians`: those of the batches given, by their keys.
+    C × C factorisation; `learnt`: a head that its embeddings lean to, the best of three; `medians`: those of
+    the batches given, by their keys. `memory`: what `easy` takes at most beside its input, in C × C float64
+    arrays, NaN where the system doesn't tell.
     """
 
     product: float
     cholesky: float
     easy: float
     learnt: float
-    memory: float
     medians: dict[tuple[str, str], float]
+    memory: float
 
 
-def costs(batches: Mapping[tuple[str, str], Sequence[Observation]], seed: int) -> Costs:
-    """Measure the random problems of `EASY` and `LEARNT`, and restorations of `batches`, in a fresh process.
+def costs(
+    batches: Mapping[tuple[str, str], Sequence[Observation]],
+    seed: int,
+    easy: tuple[int, int, int] = EASY,
+    learnt: tuple[int, int, int] = LEARNT,
+) -> Costs:
+    """Measure random problems of shapes `easy` and `learnt`, and restorations of `batches`, in a fresh process.
 
     In a large one, a notebook's say, the same work takes longer by a varying share. Nothing else
     should run meanwhile. A script that calls this needs its `if __name__ == "__main__":`.
@@ -46,26 +54,20 @@ def costs(batches: Mapping[tuple[str, str], Sequence[Observation]], seed: int) -
     here = {key: [_on_cpu(one) for one in some] for key, some in batches.items()}
     with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, threads) as pool:
         # By value: left to itself, torch hands tensors over in shared memory, which is scarce.
-        return pool.submit(_costs, pickle.dumps(here), seed).result()
+        return pool.submit(_costs, pickle.dumps(here), seed, easy, learnt).result()
 
 
-def _costs(pickled: bytes, seed: int) -> Costs:
-    easy, learnt = _layer(*EASY, 0.0, seed), _layer(*LEARNT, 0.6, seed)
-    restore(_layer(100, 84, 64, 0.0, seed))  # what libraries take for themselves at first
-    _peak()
-    before = _peak()
-    restore(easy)
-    memory = (_peak() - before) / (8 * easy.num_classes**2)
+def _costs(pickled: bytes, seed: int, shape: tuple[int, int, int], learnt_shape: tuple[int, int, int]) -> Costs:
+    easy, learnt, batches = _layer(*shape, 0.0, seed), _layer(*learnt_shape, 0.6, seed), pickle.loads(pickled)
     weight, target = easy.weight.double(), easy.size * easy.grad_weight.double()
     matrix = 2 * torch.eye(easy.num_classes, dtype=torch.float64) + 1 / easy.num_classes
-    batches = pickle.loads(pickled)
     return Costs(
         product=best_seconds(lambda: weight @ target.T, times=10),
         cholesky=best_seconds(lambda: torch.linalg.cholesky(matrix), times=10),
         easy=best_seconds(lambda: restore(easy), times=10),
         learnt=best_seconds(lambda: restore(learnt)),
-        memory=memory,
         medians={key: float(np.median([_once(one) for one in some])) for key, some in batches.items()},
+        memory=_peak(lambda: restore(easy)) / (8 * easy.num_classes**2),  # last, for what it does to the allocator
     )
 
 
@@ -85,11 +87,28 @@ def _layer(classes: int, width: int, size: int, lean: float, seed: int) -> Obser
     return Observation.from_embeddings(embeddings.float(), labels, head.float())
 
 
-def _peak() -> float:
-    """Bytes of memory that this process has held at once since the last call, on Linux."""
-    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not clear.exists():
-        return float("nan")
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    clear.write_text("5")  # forgets the peak: what is held now is the new one
+def _peak(work: Callable[[], object]) -> float:
+    """Bytes that `work` takes at most beside what the process holds, on Linux with glibc; NaN elsewhere.
+
+    From now on all of 64 KiB or more is asked of the system and given back to it: what the allocator
+    keeps for itself would hide what is taken.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 2**16)
+        work()  # what libraries take for themselves at first
+        library.malloc_trim(0)  # gives back what was kept
+        taken = []
+        for _ in range(3):  # the system's own paging only adds
+            Path("/proc/self/clear_refs").write_text("5")  # forgets the peak: what is held now is the new one
+            before = _resident_peak()
+            work()
+            taken.append(_resident_peak() - before)
+        return min(taken)
+    except (AttributeError, KeyError, OSError):
+        return math.nan
+
+
+def _resident_peak() -> float:
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return 1024 * float(lines["VmHWM"].split()[0])

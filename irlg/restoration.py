@@ -64,7 +64,8 @@ class LatticeRestoration(Restoration):
     where nothing could be decoded); `class_probabilities` (C,) of each count; `count_covariance` (C, C)
     of `raw_counts`; `lower_bounds` (C,) int64, see `irlg.presence_proofs`; `candidates` (B, C) int64, the
     best vectors found, best first, and their `weights` (B,) among each other. The probability is the first
-    weight, or less of it where the misfit rejects the model: 1/misfit above 4.
+    weight, or less of it: 1/misfit where that is above 4, and 0.98 where signs are used
+    because the counts bear them out.
 
     `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates,
     most likely first, where not; K is meant up to whole copies of the batch, which have the same
@@ -100,13 +101,13 @@ def _lattice(
     weights = torch.as_tensor(best.weights, device=device)
     # Where the residual rejects the model, its own probability is not worth much.
     trust = 1 / best.misfit if best.misfit > estimator.REJECTED else 1.0
-    if proofs.why == SUPPOSED:  # which is no proof
-        trust *= 1 - estimator.MISSED
+    if proofs.why == SUPPOSED:
+        trust *= estimator.BORNE_OUT
 
     instances = None
     if trust * weights[0] < search_below and embed is not None:
         possible = proofs.presumed > 0
-        if not proofs.nonnegative:
+        if not proofs.nonnegative or proofs.why == SUPPOSED:
             possible |= candidates.sum(dim=0) > 0
         instances = _instances(observation, embed(), possible, proofs.lower_bounds)
     if instances is not None:

@@ -1,5 +1,4 @@
 import math
-import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +75,7 @@ def test_hard_bounds_are_what_their_ablation_takes_away(digits):
     _, kinds = digits
     seen, true = kinds[2].observe(kinds[2].draw("random 8", 0, 0))
     without = comparison.ABLATIONS["hard bounds and sign test"](seen)
+    assert not without.diagnostics["nonnegative"]
     assert int(without.lower_bounds.sum()) == 0 < int(restore(seen, search=False).lower_bounds.sum()) <= int(true.sum())
 
 
@@ -139,16 +139,24 @@ def test_parts_of_no_worth_are_named():
     assert lattice_report.worthless(table) == "- LnAcc, trained: no worse without a (+0.0100)."
 
 
-def test_costs_are_those_of_the_problems_given(monkeypatch, digits):
+def observed(network):
+    return network.observe(network.draw("random 24", 0, 0))[0]
+
+
+def test_costs_are_measured_in_a_process_of_their_own(digits):
     _, kinds = digits
-    monkeypatch.setattr(lattice_costs, "EASY", (50, 64, 16))
-    monkeypatch.setattr(lattice_costs, "LEARNT", (50, 64, 60))
-    seen, _ = kinds[0].observe(kinds[0].draw("random 24", 0, 0))
-    found = lattice_costs._costs(pickle.dumps({("FCN-3", "random 24"): [seen] * 3}), 0)
+    assert not comparison.easy_batches(kinds, 2, 0)  # none of 100 classes
+    found = lattice_costs.costs({("FCN-3", "random 24"): [observed(kinds[0])] * 3}, 0, (50, 64, 16), (50, 64, 60))
     assert min(found.product, found.cholesky, found.easy, found.learnt) > 0
-    assert found.medians["FCN-3", "random 24"] > found.product
+    assert list(found.medians) == [("FCN-3", "random 24")] and found.medians["FCN-3", "random 24"] > found.product
     assert math.isnan(found.memory) or found.memory >= 0
-    assert not comparison.easy_batches(kinds, 1, 0)  # none has 100 classes
+
+
+def test_memory_is_that_of_the_work_alone():
+    held = torch.ones(2**22)
+    taken = lattice_costs._peak(lambda: [torch.ones(2**21).sum(), torch.ones(2**21).sum()])
+    assert math.isnan(taken) or taken == pytest.approx(4 * 2**21, rel=0.25)
+    del held
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1, "holds"), (2, "more")])
@@ -156,7 +164,7 @@ def test_the_verdict_on_costs(factor, verdict):
     keys = {"network": ["LeNet-5"] * 2, "training": ["untrained"] * 2, "draw": ["100 × 1", "100 × 40"]}
     table = pd.DataFrame(keys | {"N": [48, 48], "data": ["CIFAR-100"] * 2})
     medians = {("LeNet-5", "100 × 1"): 0.005, ("LeNet-5", "100 × 40"): 0.019 * factor}
-    costs = lattice_costs.Costs(0.1, 0.01, 0.13 * 1.4 * factor, 2.9 * factor, 4.0 * factor, medians)
+    costs = lattice_costs.Costs(0.1, 0.01, 0.13 * 1.4 * factor, 2.9 * factor, medians, 4.0 * factor)
     found = lattice_claims._costs(costs, table)
     assert [claim.verdict for claim in found] == [verdict] * 4
     assert found[0].ours.startswith(f"{1.4 * factor:.2f} (") and found[3].ours.endswith("(LeNet-5, 100 × 40)")

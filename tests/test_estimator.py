@@ -1,5 +1,6 @@
 """When the estimator is sure, when it isn't, and what it does then."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from irlg import Observation, estimator, lattice, presence_proofs, restoration, restore
-from irlg.bounds import SUPPOSED
+from irlg.bounds import DETECTED, NOT_DETECTED, SUPPOSED
 from irlg.checks import random_layer
 from irlg.decoding import Beam, decode
 from tests.test_lattice import from_cifar, linear
@@ -131,12 +132,13 @@ def test_ignorance_wins_over_a_doubtful_fit_whose_counts_spread_more_than_it_say
 
 
 def confident(trial, shift, classes):
-    """100 instances of so many classes at a confident head: embeddings as after a ReLU, but for `shift`."""
+    """100 instances of so many classes at a confident head, as after a ReLU but for `shift`, and their counts."""
     rng = np.random.default_rng(trial)
     embeddings, _, head = random_layer(rng, 100, 84, 100)
     labels = torch.as_tensor(rng.permutation(100)[:classes].repeat(100 // classes))
     head.weight.data *= 12
-    return Observation.from_embeddings((embeddings - shift).float(), labels, head.float())
+    seen = Observation.from_embeddings((embeddings - shift).float(), labels, head.float())
+    return seen, torch.bincount(labels, minlength=100)
 
 
 @pytest.mark.parametrize(("shift", "classes", "used"), [(0.0, 100, True), (1.6, 50, False)])
@@ -144,20 +146,47 @@ def test_signs_are_taken_for_what_the_counts_bear_out_unless_told(monkeypatch, s
     """Nearly each row shows a sign: after a ReLU with all classes present, and where embeddings are signed."""
     monkeypatch.setattr(estimator, "doubtful", lambda one: True)
     for trial in range(5):
-        seen = confident(trial, shift, classes)
+        seen, true = confident(trial, shift, classes)
         given, told = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
         assert int(told.clear.sum()) > 90
         assert estimator.solve(given, told)[0] is told
-        for guess in (told.supposing(False), told.supposing(True)):  # whatever was guessed at first
+        detected = dataclasses.replace(told.supposing(True), why=DETECTED)
+        for guess in (dataclasses.replace(told, why=NOT_DETECTED), detected):  # whatever was guessed at first
             proofs, passes = estimator.solve(given, guess)
             assert proofs.nonnegative is used
-            assert (passes.best.beam.vectors[0] >= proofs.presumed.numpy()).all()
+            assert passes.best.misfit <= estimator.REJECTED
+            right = passes.best.beam.vectors[0] == true.numpy()
+            assert right.mean() > 0.8
 
 
 def test_counts_that_rest_on_supposed_signs_are_never_sure(monkeypatch):
     monkeypatch.setattr(estimator, "doubtful", lambda one: True)
-    undetected = lambda seen, nonnegative: presence_proofs(seen, False).supposing(False)  # noqa: E731
-    monkeypatch.setattr(restoration, "presence_proofs", undetected)
-    restored = restore(confident(0, 0.0, 100), search=False)
+    seen, _ = confident(0, 0.0, 100)
+    undetected = dataclasses.replace(presence_proofs(seen, False), why=NOT_DETECTED)
+    monkeypatch.setattr(restoration, "presence_proofs", lambda seen, nonnegative: undetected)
+    restored = restore(seen, search=False)
     assert restored.diagnostics["nonnegative_why"] == SUPPOSED
-    assert restored.log_probability <= math.log(1 - estimator.MISSED)
+    assert restored.log_probability <= math.log(estimator.BORNE_OUT)
+
+
+def test_what_was_told_is_not_guessed_again():
+    """Embeddings of both signs whose bounds sum to more than K: told or not, signs are not used."""
+    rng = np.random.default_rng(0)
+    _, labels, head = random_layer(rng, 100, 84, 24)
+    head.weight.data *= 30
+    embeddings = torch.as_tensor(rng.normal(size=(24, 84)))
+    seen = Observation.from_embeddings(embeddings.float(), labels, head.float())
+    for told in (True, False):
+        assert not presence_proofs(seen, told).guessed
+    assert restore(seen, nonnegative=True, search=False).diagnostics["nonnegative_why"].startswith("dropped")
+
+
+def test_signs_of_few_columns_say_nothing():
+    """With fewer than 16 columns no sign is clear, so there is nothing to suppose."""
+    rng = np.random.default_rng(0)
+    _, labels, head = random_layer(rng, 100, 8, 100)
+    head.weight.data *= 6
+    embeddings = torch.as_tensor(rng.normal(size=(100, 8)))
+    seen = Observation.from_embeddings(embeddings.float(), labels, head.float())
+    assert not presence_proofs(seen).clear.any()
+    assert restore(seen, search=False).diagnostics["nonnegative_why"] == NOT_DETECTED

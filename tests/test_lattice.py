@@ -61,9 +61,10 @@ def test_covariance_is_that_of_counts_over_draws_of_the_model():
         one_hot = nn.functional.one_hot(labels).double()
         true = one_hot.T / n[:, None] @ torch.softmax(embeddings @ weight.T + bias, 1)
         rough = lattice.least_squares(given, n, true, n)
-        s2 = lattice.real_counts(given, rough, omega, true[[*range(C), 0]], counts)[2][:C]
+        s2 = lattice.real_counts(given, rough, omega.clone(), true[[*range(C), 0]], counts)[2][:C]
         fit = lattice.least_squares(given, n, true, lattice.row_noise(n, 0 * n, true, true, s2, 0.02))
-        x, R, _ = lattice.real_counts(given, fit, omega, lattice.mean_softmax(fit.Z, omega, counts), counts)
+        P = lattice.mean_softmax(fit.Z, omega, counts)
+        x, R, _ = lattice.real_counts(given, fit, omega.clone(), P, counts)
         errors.append((x - n).numpy())
         covariances.append(R.numpy())
     empirical, stated = np.cov(np.stack(errors).T), np.mean(covariances, axis=0)
