@@ -17,6 +17,7 @@ from irlg.observation import Observation
 from irlg.restoration import restore
 from irlg.sampling import stream
 
+Shape = tuple[int, int, int]
 EASY, LEARNT = (1000, 4096, 64), (1000, 512, 256)  # C, m and K of the two random problems
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
@@ -42,22 +43,25 @@ class Costs:
 def costs(
     batches: Mapping[tuple[str, str], Sequence[Observation]],
     seed: int,
-    easy: tuple[int, int, int] = EASY,
-    learnt: tuple[int, int, int] = LEARNT,
+    easy: Shape = EASY,
+    learnt: Shape = LEARNT,
 ) -> Costs:
-    """Measure random problems of shapes `easy` and `learnt`, and restorations of `batches`, in a fresh process.
+    """Measure random problems of shapes `easy` and `learnt`, and restorations of `batches`, in fresh processes.
 
     In a large one, a notebook's say, the same work takes longer by a varying share. Nothing else
     should run meanwhile. A script that calls this needs its `if __name__ == "__main__":`.
     """
     threads = (torch.get_num_threads(),)
     here = {key: [_on_cpu(one) for one in some] for key, some in batches.items()}
-    with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, threads) as pool:
+    with ProcessPoolExecutor(
+        1, get_context("spawn"), torch.set_num_threads, threads, max_tasks_per_child=1
+    ) as pool:  # a process each
+        memory = pool.submit(_memory, seed, easy).result()
         # By value: left to itself, torch hands tensors over in shared memory, which is scarce.
-        return pool.submit(_costs, pickle.dumps(here), seed, easy, learnt).result()
+        return pool.submit(_costs, pickle.dumps(here), seed, easy, learnt, memory).result()
 
 
-def _costs(pickled: bytes, seed: int, shape: tuple[int, int, int], learnt_shape: tuple[int, int, int]) -> Costs:
+def _costs(pickled: bytes, seed: int, shape: Shape, learnt_shape: Shape, memory: float) -> Costs:
     easy, learnt, batches = _layer(*shape, 0.0, seed), _layer(*learnt_shape, 0.6, seed), pickle.loads(pickled)
     weight, target = easy.weight.double(), easy.size * easy.grad_weight.double()
     matrix = 2 * torch.eye(easy.num_classes, dtype=torch.float64) + 1 / easy.num_classes
@@ -67,8 +71,13 @@ def _costs(pickled: bytes, seed: int, shape: tuple[int, int, int], learnt_shape:
         easy=best_seconds(lambda: restore(easy), times=10),
         learnt=best_seconds(lambda: restore(learnt)),
         medians={key: float(np.median([_once(one) for one in some])) for key, some in batches.items()},
-        memory=_peak(lambda: restore(easy)) / (8 * easy.num_classes**2),  # last, for what it does to the allocator
+        memory=memory,
     )
+
+
+def _memory(seed: int, shape: Shape) -> float:
+    easy = _layer(*shape, 0.0, seed)
+    return _peak(lambda: restore(easy)) / (8 * easy.num_classes**2)
 
 
 def _on_cpu(one: Observation) -> Observation:
@@ -90,16 +99,16 @@ def _layer(classes: int, width: int, size: int, lean: float, seed: int) -> Obser
 def _peak(work: Callable[[], object]) -> float:
     """Bytes that `work` takes at most beside what the process holds, on Linux with glibc; NaN elsewhere.
 
-    From now on all of 64 KiB or more is asked of the system and given back to it: what the allocator
-    keeps for itself would hide what is taken.
+    From now on all of 64 KiB or more is asked of the system and given back to it, where the allocator holds
+    nothing from before: what it keeps for itself would hide what is taken, or add to it.
     """
     try:
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, 2**16)
         work()  # what libraries take for themselves at first
-        library.malloc_trim(0)  # gives back what was kept
         taken = []
         for _ in range(3):  # the system's own paging only adds
+            library.malloc_trim(0)  # gives back what was kept
             Path("/proc/self/clear_refs").write_text("5")  # forgets the peak: what is held now is the new one
             before = _resident_peak()
             work()
