@@ -76,8 +76,15 @@ def _costs(pickled: bytes, seed: int, shape: Shape, learnt_shape: Shape, memory:
 
 
 def _memory(seed: int, shape: Shape) -> float:
-    easy = _layer(*shape, 0.0, seed)
-    return _peak(lambda: restore(easy)) / (8 * easy.num_classes**2)
+    """In a process that has made no arrays: memory that the allocator keeps of them is given out again uncounted,
+    and kept again when it is freed."""
+    try:
+        # From now on all of 64 KiB or more is asked of the system and given back to it.
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**16)
+        easy = _layer(*shape, 0.0, seed)
+        return _peak(lambda: restore(easy)) / (8 * easy.num_classes**2)
+    except (AttributeError, KeyError, OSError):
+        return math.nan
 
 
 def _on_cpu(one: Observation) -> Observation:
@@ -97,25 +104,15 @@ def _layer(classes: int, width: int, size: int, lean: float, seed: int) -> Obser
 
 
 def _peak(work: Callable[[], object]) -> float:
-    """Bytes that `work` takes at most beside what the process holds, on Linux with glibc; NaN elsewhere.
-
-    From now on all of 64 KiB or more is asked of the system and given back to it, where the allocator holds
-    nothing from before: what it keeps for itself would hide what is taken, or add to it.
-    """
-    try:
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, 2**16)
-        work()  # what libraries take for themselves at first
-        taken = []
-        for _ in range(3):  # the system's own paging only adds
-            library.malloc_trim(0)  # gives back what was kept
-            Path("/proc/self/clear_refs").write_text("5")  # forgets the peak: what is held now is the new one
-            before = _resident_peak()
-            work()
-            taken.append(_resident_peak() - before)
-        return min(taken)
-    except (AttributeError, KeyError, OSError):
-        return math.nan
+    """Bytes that `work` takes at most beside what the process holds, on Linux: the least of three."""
+    work()  # what libraries take for themselves at first
+    taken = []
+    for _ in range(3):
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak: what is held now is the new one
+        before = _resident_peak()
+        work()
+        taken.append(_resident_peak() - before)
+    return min(taken)
 
 
 def _resident_peak() -> float:

@@ -1,4 +1,5 @@
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -152,10 +153,11 @@ def test_costs_are_measured_in_a_process_of_their_own(digits):
     assert math.isnan(found.memory) or found.memory >= 0
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_memory_is_that_of_the_work_alone():
-    held = torch.ones(2**22)
-    taken = lattice_costs._peak(lambda: [torch.ones(2**21).sum(), torch.ones(2**21).sum()])
-    assert math.isnan(taken) or taken == pytest.approx(4 * 2**21, rel=0.25)
+    held = torch.ones(2**24)
+    taken = lattice_costs._peak(lambda: [torch.ones(2**24).sum(), torch.ones(2**24).sum()])  # mapped, not kept
+    assert taken == pytest.approx(4 * 2**24, rel=0.1)
     del held
 
 
