@@ -169,13 +169,18 @@ def test_counts_that_rest_on_supposed_signs_are_never_sure(monkeypatch):
     assert restored.log_probability <= math.log(estimator.BORNE_OUT)
 
 
-def test_what_was_told_is_not_guessed_again():
-    """Embeddings of both signs whose bounds sum to more than K: told or not, signs are not used."""
+def of_both_signs(width, batch_size, confidence):
+    """A batch of 100 classes whose embeddings are normal numbers."""
     rng = np.random.default_rng(0)
-    _, labels, head = random_layer(rng, 100, 84, 24)
-    head.weight.data *= 30
-    embeddings = torch.as_tensor(rng.normal(size=(24, 84)))
-    seen = Observation.from_embeddings(embeddings.float(), labels, head.float())
+    _, labels, head = random_layer(rng, 100, width, batch_size)
+    head.weight.data *= confidence
+    embeddings = torch.as_tensor(rng.normal(size=(batch_size, width)))
+    return Observation.from_embeddings(embeddings.float(), labels, head.float())
+
+
+def test_what_was_told_is_not_guessed_again():
+    """Signs ask for more classes than K: told or not, they are not used."""
+    seen = of_both_signs(84, 24, 30)
     for told in (True, False):
         assert not presence_proofs(seen, told).guessed
     assert restore(seen, nonnegative=True, search=False).diagnostics["nonnegative_why"].startswith("dropped")
@@ -183,10 +188,6 @@ def test_what_was_told_is_not_guessed_again():
 
 def test_signs_of_few_columns_say_nothing():
     """With fewer than 16 columns no sign is clear, so there is nothing to suppose."""
-    rng = np.random.default_rng(0)
-    _, labels, head = random_layer(rng, 100, 8, 100)
-    head.weight.data *= 6
-    embeddings = torch.as_tensor(rng.normal(size=(100, 8)))
-    seen = Observation.from_embeddings(embeddings.float(), labels, head.float())
+    seen = of_both_signs(8, 100, 6)
     assert not presence_proofs(seen).clear.any()
     assert restore(seen, search=False).diagnostics["nonnegative_why"] == NOT_DETECTED
