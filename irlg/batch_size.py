@@ -27,7 +27,8 @@ def posterior(observation: Observation, nonnegative: bool | None, largest: int) 
 
     Gradients are means, so a batch and its copies are the same observation. What speaks against the
     larger K is the prior: labels are taken to be drawn uniformly, and all counts to have a common
-    divisor is then a rare event. Empty where no candidate up to `largest` can be.
+    divisor is then a rare event. Signs are used as first guessed, not tried both ways (`estimator.solve`), which
+    would take twice as long. Empty where no candidate up to `largest` can be.
     """
     least = max(1, rank(observation))
     given = lattice.problem(observation.of(least))

@@ -34,6 +34,7 @@ METHODS: dict[str, Method] = {
 _ANY = ("100 × 1", "100 × 2", "100 × 10", "100 × 40", "random 1024", "random 4096")
 SETTINGS = {
     **{(name, "untrained"): _ANY for name in ("LeNet-5", "LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
+    **{(name, "3 epochs"): ("random 24", "random 128", "100 × 1") for name in ("LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
     ("LeNet-5", "1 epoch"): ("random 24", "random 128"),
     ("LeNet-5", "3 epochs"): ("random 24", "random 128", "100 × 1"),
     ("LeNet-5", "12 epochs"): (
