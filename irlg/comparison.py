@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from math import exp
+from math import exp, inf
 from time import perf_counter
 from unittest import mock
 
@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from irlg import decoding, estimator, lattice, restoration
+from irlg import decoding, estimator, ignorance, lattice, restoration
 from irlg.bounds import PresenceProofs, presence_proofs
 from irlg.decoding import decode
 from irlg.metrics import scores
@@ -32,18 +32,19 @@ METHODS: dict[str, Method] = {
 }
 # What is drawn in each setting, by network and training (see `Network.draw`).
 _ANY = ("100 × 1", "100 × 2", "100 × 10", "100 × 40", "random 1024", "random 4096")
+_LEARNT = ("random 24", "random 128", "100 × 1", "90 × 2", "70 × 5")
 SETTINGS = {
     **{(name, "untrained"): _ANY for name in ("LeNet-5", "LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
-    **{(name, "3 epochs"): ("random 24", "random 128", "100 × 1") for name in ("LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
+    **{(name, "3 epochs"): _LEARNT for name in ("LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
     ("LeNet-5", "1 epoch"): ("random 24", "random 128"),
-    ("LeNet-5", "3 epochs"): ("random 24", "random 128", "100 × 1"),
+    ("LeNet-5", "3 epochs"): _LEARNT,
     ("LeNet-5", "12 epochs"): (
         *("random 24", "random 128", "100 × 1", "random 512"),
         *("100 × 4", "50 × 2", "32 × 16", "8 × 16"),
     ),
     ("FCN-3", "untrained"): ("random 64", "random 256"),
     ("FCN-3", "100 steps"): ("random 24", "random 64"),
-    ("FCN-3", "1,000 steps"): ("random 8", "random 24", "10 × 8", "3 × 20"),
+    ("FCN-3", "1,000 steps"): ("random 8", "random 24", "10 × 8", "3 × 20", "5 × 20"),
 }
 LARGEST = 96  # K that is tried where it is not told
 
@@ -174,5 +175,6 @@ ABLATIONS: dict[str, Method] = {
     "isotropic prior (ν₀ = 0)": _without(lattice, "NU_0", 0.0),
     "further passes (two only)": _without(estimator, "PASSES", 2),
     "signs that the counts bear out": _without(estimator, "solve", _as_guessed),
-    "ignorance as a rival": _without(estimator, "_may_be_drawn", lambda *given: False),
+    "spread that ∇b allows": _without(ignorance, "SPREAD", inf),
+    "ignorance as a rival": _without(ignorance, "doubtful", lambda one: False),
 }

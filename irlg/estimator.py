@@ -21,7 +21,6 @@ FAILURES = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[att
 # more than evidence proper would admit, for the covariance is too narrow on trained networks.
 ADMITTED, CONTRADICTED = 1.0, 4.0
 BORNE_OUT = 0.98  # probability, at most, of counts that rest on such signs: a choice, no measurement
-DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,83 +109,9 @@ def solve(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProof
     return (other, rival) if gain > (-ADMITTED if supposed else CONTRADICTED) else (proofs, passes)
 
 
-def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pass:
-    """The best pass, or ignorance of the embeddings where that is the better account.
-
-    Where the pass is doubtful, ignorance of the embeddings competes, if the batch may be a uniform draw from
-    all classes: only then is the constant guess any good. Both are weighed by what the counts of such
-    a draw look like, spread included: errors add to it, and a covariance need not have told of them.
-    """
-    chosen = passes.best
-    if chosen is None:
-        return ignorance(given, proofs)
-    if doubtful(chosen) and _may_be_drawn(given, proofs):
-        ignorant, entries = ignorance(given, proofs), len(given.y) - 1
-        (evidence, _), (rival, distance) = (_as_draw(one, given.batch_size) for one in (chosen, ignorant))
-        if rival > evidence and distance <= entries + DEVIATIONS * math.sqrt(2 * entries):
-            return ignorant
-    return chosen
-
-
 def doubtful(one: Pass) -> bool:
     """Whether its counts are not sure, or its misfit rejects the model."""
     return bool(one.weights[0] < UNSURE or one.misfit > REJECTED)
-
-
-def _may_be_drawn(given: lattice.Problem, proofs: PresenceProofs) -> bool:
-    """Whether no more classes show no sign of presence than after a uniform draw, but for chance."""
-    classes, size = len(given.y), given.batch_size
-    absent = classes * (1 - 1 / classes) ** size
-    missed = MISSED * (classes - absent)
-    variance = classes * (classes - 1) * (1 - 2 / classes) ** size + absent - absent**2 + missed
-    return int((proofs.unsigned & proofs.nonnegative).sum()) <= absent + missed + DEVIATIONS * math.sqrt(variance)
-
-
-def _as_draw(one: Pass, size: int) -> tuple[float, float]:
-    """x as that of a uniform draw, N(K/C, K/C (I − 11ᵀ/C) + R): log-density but for a constant, squared distance."""
-    level = size / len(one.x)
-    covariance = one.covariance + level * (torch.eye(len(one.x)).to(one.x) - 1 / len(one.x))
-    factor, failed = torch.linalg.cholesky_ex(covariance[:-1, :-1])  # the sum is known
-    if failed:
-        return -math.inf, math.inf
-    residual = torch.linalg.solve_triangular(factor, (one.x - level)[:-1, None], upper=False)
-    distance = float(residual.square().sum())
-    return -float(factor.diagonal().log().sum()) - distance / 2, distance
-
-
-def ignorance(given: lattice.Problem, proofs: PresenceProofs) -> Pass:
-    """Σ_k p_{k,j} = K/C but for a variance of K/C: what is known of it if ∇W is not looked at.
-
-    The variance is that of a confident network, whose probabilities sum to the counts of a batch
-    drawn at random. The bounds hold all the same, and the counts sum to K. A class without a sign of
-    presence is the likelier to be absent, the more such a batch leaves out.
-    """
-    size, classes = given.batch_size, len(given.y)
-    level, absent = size / classes, (1 - 1 / classes) ** size
-    penalty = _penalty(proofs, absent / (1 - absent))
-    x = level - given.y
-    covariance = level * (torch.eye(classes).to(x) - 1 / (classes + 1e-6))
-    lower = proofs.presumed.cpu().numpy()
-    try:
-        beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, penalty, size)
-    except FAILURES:
-        beam = Beam(np.zeros((0, classes), dtype=np.int64), np.zeros(0), 0.0)
-    if len(beam.vectors) == 0:
-        nearest = largest_remainder(x, proofs.presumed, size).cpu().numpy()
-        beam = Beam(nearest[None], np.full(1, np.inf), 0.0)
-    P = torch.full_like(x, 1 / classes)[None]
-    return _weigh(x, covariance, beam, P, torch.zeros_like(P), None)
-
-
-def largest_remainder(x: Tensor, lower: Tensor, total: int) -> Tensor:
-    """Whole counts near `x` (C,), at least `lower` (C,), that sum to `total`, (C,) int64."""
-    room = (x - lower).clamp(min=0)
-    room = room if float(room.sum()) > 0 else torch.ones_like(room)
-    share = room * ((total - lower.sum()) / room.sum())
-    counts = lower + share.floor().to(torch.int64)
-    first = torch.argsort(share - share.floor(), descending=True, stable=True)
-    counts[first[: total - int(counts.sum())]] += 1
-    return counts
 
 
 def _start(given: lattice.Problem, proofs: PresenceProofs) -> Tensor:
@@ -215,13 +140,13 @@ def _pass(
     if not bool(torch.isfinite(covariance.sum() + x.sum())):  # one that is not makes the sum so
         raise np.linalg.LinAlgError("the covariance of the counts is not finite")
     lower = proofs.presumed.cpu().numpy()
-    beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, _penalty(proofs), given.batch_size)
+    beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), lower, penalty(proofs), given.batch_size)
     if len(beam.vectors) == 0:
         raise np.linalg.LinAlgError("no admissible vector of counts was found")
-    return _weigh(x, covariance, beam, P, s2, fit.means)
+    return weigh(x, covariance, beam, P, s2, fit.means)
 
 
-def _penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
+def penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
     """What each class that shows no sign of presence costs if it is called present, (C,).
 
     `odds`: those of absence against presence without a look at signs.
@@ -231,7 +156,7 @@ def _penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
     return cost * unlikely.double().cpu().numpy()
 
 
-def _weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, means: lattice.ClassMeans | None) -> Pass:
+def weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, means: lattice.ClassMeans | None) -> Pass:
     least = float(beam.costs[0])
     misfit = max(1.0, least / len(x))
     if math.isinf(least):

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from irlg import estimator, matching, models
+from irlg import ignorance, matching, models
 from irlg.data import ImageSet
 from irlg.gradients import batch_gradient
 from irlg.inversion import Progress, invert
@@ -126,7 +126,7 @@ class Step:
         found = restore(Observation.from_batch(self.model(mode), images, self.labels), method)
         counts, size = found.counts, len(self.labels)
         if int(counts.sum()) != size:
-            counts = estimator.largest_remainder(found.raw_counts, torch.zeros_like(counts), size)
+            counts = ignorance.largest_remainder(found.raw_counts, torch.zeros_like(counts), size)
         return torch.repeat_interleave(torch.arange(len(counts), device=self.device), counts)
 
     @property

@@ -27,9 +27,9 @@ class Costs:
     """Seconds of restorations on the CPU, class embeddings left out, and of what the first is compared with.
 
     `easy`: an untrained layer, the best of ten; `product` and `cholesky`, those of its H = W (K∇W)ᵀ and of a
-    C × C factorisation; `learnt`: a head that its embeddings lean to, the best of three; `medians`: those of
-    the batches given, by their keys. `memory`: what `easy` takes at most beside its input, in C × C float64
-    arrays, NaN where the system doesn't tell.
+    C × C factorisation; `learnt`: a head that its embeddings lean to, the best of three; `medians`: of the
+    batches given, by their keys, the best of three of each. `memory`: what `easy` takes at most beside its
+    input, in C × C float64 arrays, NaN where the system doesn't tell.
     """
 
     product: float
@@ -70,7 +70,7 @@ def _costs(pickled: bytes, seed: int, shape: Shape, learnt_shape: Shape, memory:
         cholesky=best_seconds(lambda: torch.linalg.cholesky(matrix), times=10),
         easy=best_seconds(lambda: restore(easy), times=10),
         learnt=best_seconds(lambda: restore(learnt)),
-        medians={key: float(np.median([_once(one) for one in some])) for key, some in batches.items()},
+        medians={key: float(np.median([_seconds(one) for one in some])) for key, some in batches.items()},
         memory=memory,
     )
 
@@ -91,8 +91,8 @@ def _on_cpu(one: Observation) -> Observation:
     return Observation(one.grad_weight.cpu(), one.grad_bias.cpu(), one.weight.cpu(), one.bias.cpu(), one.batch_size)
 
 
-def _once(observation: Observation) -> float:
-    return best_seconds(lambda: restore(observation), times=1)
+def _seconds(observation: Observation) -> float:
+    return best_seconds(lambda: restore(observation))
 
 
 def _layer(classes: int, width: int, size: int, lean: float, seed: int) -> Observation:

@@ -9,7 +9,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from irlg import algorithm1, estimator, lattice
+from irlg import algorithm1, estimator, ignorance, lattice
 from irlg.batch_size import posterior, rank
 from irlg.bounds import SUPPOSED, presence_proofs
 from irlg.instances import Instances, explain
@@ -93,7 +93,7 @@ def _lattice(
     """Restore at a K that is told or taken; instances are looked for below a probability of the counts."""
     given = lattice.problem(observation)
     proofs, passes = estimator.solve(given, presence_proofs(observation, nonnegative))
-    best, reason = estimator.answer(given, proofs, passes), passes.stopped
+    best, reason = ignorance.answer(given, proofs, passes), passes.stopped
     means = best.means or (passes.last.means if passes.last else None)
     embed = None if means is None else partial(means.embeddings, observation.grad_weight)
     device = observation.weight.device

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from irlg import Observation, estimator, lattice, presence_proofs, restoration, restore
+from irlg import Observation, estimator, ignorance, lattice, presence_proofs, restoration, restore
 from irlg.bounds import DETECTED, NOT_DETECTED, SUPPOSED
 from irlg.checks import random_layer
 from irlg.decoding import Beam, decode
@@ -78,6 +78,7 @@ def test_a_failing_factorisation_is_a_reason_and_keeps_the_best_earlier_pass(mon
     restored = restore(seen, "lattice")
     assert restored.diagnostics["passes"] == 1 and "singular, says the test" in restored.diagnostics["stopped"]
     assert torch.equal(restored.counts, true)
+    monkeypatch.setattr("irlg.ignorance.decode", fail_later)
     nothing = restore(seen, "lattice")  # now the first pass fails too, and what ignores the embeddings
     assert nothing.log_probability == -math.inf and nothing.diagnostics["passes"] == 0
     assert int(nothing.counts.sum()) == 128
@@ -87,10 +88,10 @@ def a_pass(x, deviation, costs):
     """A pass of counts `x` and R = `deviation`² I but for the sum, whose decoded vectors cost so much."""
     classes = len(x)
     covariance = deviation**2 * (torch.eye(classes).double() - 1 / (classes + 1e-6))
-    vectors = np.zeros((len(costs), classes), dtype=np.int64)
-    vectors[:, 0], vectors[:, 1] = np.arange(len(costs)), int(x.sum()) - np.arange(len(costs))
+    near = ignorance.largest_remainder(x, torch.zeros(classes, dtype=torch.int64), round(float(x.sum()))).numpy()
+    vectors = np.stack([np.roll(near, shift) for shift in range(len(costs))])
     beam = Beam(vectors, np.array(costs), 0.0)
-    return estimator._weigh(x, covariance, beam, torch.eye(classes), torch.eye(classes), None)
+    return estimator.weigh(x, covariance, beam, torch.eye(classes), torch.eye(classes), None)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +123,39 @@ def test_ignorance_wins_over_a_doubtful_fit_whose_counts_spread_more_than_it_say
     x = true + spread * rng.normal(size=100)
     fit = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [120.0, 120.0, 120.0])
     passes = estimator.Passes(3, fit, fit, "the test says so")
-    assert (estimator.answer(given, proofs, passes) is not fit) is guess_wins
+    assert (ignorance.answer(given, proofs, passes) is not fit) is guess_wins
     sure = a_pass(torch.as_tensor(x - x.mean() + 4), 0.5, [20.0])
-    assert estimator.answer(given, proofs, estimator.Passes(3, sure, sure, "")) is sure
+    assert ignorance.answer(given, proofs, estimator.Passes(3, sure, sure, "")) is sure
     absent = estimator.PresenceProofs(
         proofs.lower_bounds, proofs.presumed, torch.arange(100) < 50, proofs.clear, True, "detected"
     )  # half of the classes show no sign: no draw from all alike
-    assert estimator.answer(given, absent, passes) is fit
+    assert (ignorance.answer(given, absent, passes) is not fit) is guess_wins  # by how far the counts spread
+
+
+def test_the_guess_knows_what_absent_classes_were_given():
+    """Probabilities sum to 2 in each of 40 absent classes, and to the same number in all others."""
+    true = torch.as_tensor(np.random.default_rng(0).permutation(np.repeat([0, 3, 4], [40, 30, 30])))
+    total = int(true.sum())
+    y = torch.where(true == 0, 2.0, (total - 80) / torch.tensor(60.0).double()) - true
+    seen = rebuilt(from_cifar(100, 4, 0)[0], grad_bias=y / total, batch_size=total)
+    proofs = dataclasses.replace(presence_proofs(seen, False), unsigned=true == 0, nonnegative=True, why=DETECTED)
+    guess = ignorance.ignorance(lattice.problem(seen), proofs)
+    assert torch.allclose(guess.x, true.double(), atol=1e-5)
+    assert (guess.beam.vectors[0] == true.numpy()).all()
+    nothing = dataclasses.replace(proofs, unsigned=torch.ones_like(proofs.unsigned))
+    assert torch.isfinite(ignorance.ignorance(lattice.problem(seen), nothing).x).all()
+
+
+@pytest.mark.parametrize(("shallow", "clear"), [(5, 100), (40, 60)])
+def test_signs_are_clear_by_what_absent_classes_show(shallow, clear):
+    """After a SiLU the rows of absent classes go a little below 0; where few rows do, it is those of present ones."""
+    grad_weight = torch.rand(100, 84, generator=torch.Generator().manual_seed(0)) + 1
+    grad_weight[:, 0] = -2.0
+    grad_weight[:shallow, 0] = -0.1
+    seen = rebuilt(from_cifar(100, 4, 0)[0], grad_weight=grad_weight)
+    proofs = presence_proofs(seen)
+    assert int(proofs.clear.sum()) == clear
+    assert proofs.clear[shallow:].all()
 
 
 def confident(trial, shift, classes):
