@@ -14,7 +14,7 @@ DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the counts bear 
 # development the rows of absent classes reach 0.02 after a LeakyReLU, and 0.04 to 0.13 after a SiLU; few others
 # lie there.
 CLEAR = (0.03, 0.15)
-SHALLOW = 1 / 10  # share of rows between the two, above which the second is asked for
+SHALLOW = 1 / 20  # share of rows between the two, above which the second is asked for
 
 
 @dataclass(frozen=True, eq=False)
