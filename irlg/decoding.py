@@ -82,9 +82,19 @@ def _search(
     left = total - np.zeros(1)  # instances that a vector has not given away
     least = lower.astype(float)
     owed = least.sum()  # instances that the bounds claim for entries to come
+    alone = np.zeros(1, dtype=np.int64)
     steps = []  # the parent of each vector of the beam and its new entry, step by step
     for i, j in enumerate(order.tolist()):
         owed -= least[j]
+        if len(costs) == 1 and not penalty[j]:
+            # One vector is left, and mostly one number will do: arrays of one entry would take ten times as long.
+            mean, room = float(x[j] + errors[0, :i] @ factor[i, :i]), float(left[0] - owed)
+            near = min(max(float(np.rint(mean)), least[j]), room)
+            off = near - mean
+            if least[j] <= near and (1 - 2 * abs(off)) / variances[i] > window:
+                errors[0, i], costs, left = off, costs + off**2 / variances[i], left - near
+                steps.append((alone, np.array([near])))
+                continue
         centre = x[j] + errors[:, :i] @ factor[i, :i]  # x̂, the conditional means
         upper = left - owed
         first = np.maximum(np.minimum(np.ceil(centre - BRANCHES / 2), upper - (BRANCHES - 1)), least[j])
