@@ -83,8 +83,7 @@ def beyond(table: pd.DataFrame) -> Figure:
         spread = np.abs(part[["ln_acc_low", "ln_acc_high"]].to_numpy().T - part.ln_acc.to_numpy())
         axis.errorbar(part.ln_acc, heights, xerr=spread, fmt=marker, color=colour, ms=5, lw=1, label=label)
     axis.set_yticks(range(len(places)), list(places), fontsize=7)
-    axis.invert_yaxis()
-    axis.set(xlabel="LnAcc, mean and 95 % interval", xlim=(-0.02, 1.02))
+    axis.set(xlabel="LnAcc, mean and 95 % interval", xlim=(-0.02, 1.02), ylim=(len(places) - 0.5, -0.5))
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     axis.grid(axis="x", alpha=0.3)
     return figure

@@ -116,7 +116,9 @@ def test_a_rival_that_is_better_by_two_standard_errors_fails_the_claim(rival, ve
     np.testing.assert_allclose(of_counts.difference, expected.mean())
     np.testing.assert_allclose(of_counts.standard_error, expected.std(ddof=1) / 3**0.5)
     assert len(lattice_report.below(differ)) == (2 if expected.mean() < 0 else 0)
-    assert lattice_claims.never_worse(differ, "CIFAR-100").verdict == verdict
+    claim = lattice_claims.never_worse(differ, "CIFAR-100")
+    assert claim.verdict == verdict and ("against guess" in claim.ours or "against Algorithm 1" in claim.ours)
+    assert claim.ours.count("against") == max(1, len(differ[differ.difference < -2 * differ.standard_error]))
     assert lattice_claims.never_worse(differ, "a stand-in").verdict == "stand-in"
 
 
