@@ -175,7 +175,7 @@ def test_signs_are_taken_for_what_the_counts_bear_out_unless_told(monkeypatch, s
     for trial in range(5):
         seen, true = confident(trial, shift, classes)
         given, told = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
-        assert int(told.clear.sum()) > 90
+        assert int(told.clear.sum()) >= 90
         assert estimator.solve(given, told)[0] is told
         detected = dataclasses.replace(told.supposing(True), why=DETECTED)
         for guess in (dataclasses.replace(told, why=NOT_DETECTED), detected):  # whatever was guessed at first
