@@ -52,3 +52,18 @@ def test_beam_finds_what_exhaustive_search_finds(count, total, seed):
         assert beam.costs[0] == pytest.approx(costs.min(), rel=1e-4, abs=1e-3)
         sign, log_det = np.linalg.slogdet(covariance)
         assert sign > 0 and beam.log_det == pytest.approx(log_det, rel=1e-4, abs=1e-3)
+
+
+@given(st.integers(20, 100), st.sampled_from([0.06, 0.15, 0.4]), st.integers(0, 2**31))
+@settings(max_examples=50)
+def test_steps_of_one_vector_find_what_all_steps_find(count, deviation, seed):
+    """A penalty, however small, takes the other path."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(count, 3)) * deviation / 2
+    covariance = root @ root.T + deviation**2 * np.eye(count)
+    true = rng.integers(0, 4, size=count)
+    x = rng.multivariate_normal(true, covariance)
+    lower = np.minimum(true, rng.integers(0, 2, size=count))
+    short, long = (decode(x, covariance, lower, np.full(count, cost), int(true.sum())) for cost in (0.0, 1e-12))
+    assert (short.vectors == long.vectors).all()
+    np.testing.assert_allclose(short.costs, long.costs, rtol=1e-9, atol=1e-9)
