@@ -1,5 +1,6 @@
 """What the gradients prove about a batch without any model: bounds that every count vector obeys."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +16,9 @@ DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the counts bear 
 # lie there.
 CLEAR = (0.03, 0.15)
 SHALLOW = 1 / 20  # share of rows between the two, above which the second is asked for
+# Share of the classes present that show no sign of it: after a ReLU, and at most where signs are supposed (0.14 seen).
+MISSED, SUPPOSED_MISSED = 1 / 50, 0.15
+DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +48,27 @@ class PresenceProofs:
         """Whether it is a guess if signs were used."""
         return self.why in (DETECTED, NOT_DETECTED)
 
-    def supposing(self, nonnegative: bool) -> "PresenceProofs":
-        """The same, but for whether clear signs are used, as ones of presence; none tells of absence."""
+    def supposing(self, nonnegative: bool, size: int) -> "PresenceProofs":
+        """The same, but for whether clear signs are used, as ones of presence, in a batch of `size`.
+
+        Classes without one are `unsigned` if they are more than a uniform draw leaves out.
+        """
         presumed = torch.maximum(self.lower_bounds, self.clear.long()) if nonnegative else self.lower_bounds
-        unsigned = torch.zeros_like(self.unsigned)
+        unclear = ~self.clear & bool(self.clear.any()) & nonnegative
+        more = int(unclear.sum()) > most_unsigned(len(unclear), size, SUPPOSED_MISSED)
         why = SUPPOSED if nonnegative else "the fit contradicts the signs"
-        return replace(self, presumed=presumed, unsigned=unsigned, nonnegative=nonnegative, why=why)
+        return replace(self, presumed=presumed, unsigned=unclear & more, nonnegative=nonnegative, why=why)
+
+
+def most_unsigned(classes: int, size: int, missed: float) -> float:
+    """How many classes at most show no sign of presence after a uniform draw of `size`, but for chance.
+
+    `missed`: the share of those present that show none.
+    """
+    absent = classes * (1 - 1 / classes) ** size
+    more = missed * (classes - absent)
+    variance = classes * (classes - 1) * (1 - 2 / classes) ** size + absent - absent**2 + more
+    return absent + more + DEVIATIONS * math.sqrt(variance)
 
 
 def presence_proofs(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
@@ -60,9 +79,9 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     presence. Noise or compression on the gradient voids both.
 
     **Arguments:** `nonnegative`: whether embeddings are; `None` guesses, and takes them to be where at
-    least one row of ∇W has 16 positive entries or more and no negative one. A guess proves nothing: it
-    is `presumed`, and only where an entry is clearly negative, for LeakyReLU, SiLU and their like leave
-    some below 0. A server knows its network: told, every negative entry proves presence.
+    least one row of ∇W has 16 positive entries or more and no negative one, and most rows without a clear one
+    have none at all. A guess proves nothing: it is `presumed`, and only where an entry is clearly negative, for
+    LeakyReLU, SiLU and their like leave some below 0. A server knows its network: told, every negative entry proves presence.
     """
     grad_weight, grad_bias = observation.grad_weight, observation.grad_bias.double()
     dtype = precision(observation.grad_bias)
@@ -73,7 +92,9 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     visible = 1e-6 * torch.maximum(-least, greatest)  # smaller entries may be rounding
     unsigned = least >= -visible
     used, why = bool(nonnegative), "told" if nonnegative is not None else NOT_DETECTED
-    if nonnegative is None and bool(unsigned.any()):
+    # After a ReLU the rows of absent classes have none. Where most that have hardly any have one, it was none.
+    nearly = least >= -CLEAR[0] * greatest
+    if nonnegative is None and 2 * int(unsigned.sum()) >= max(1, int(nearly.sum())):
         # Not where negative entries might have been flushed to 0.
         telling = unsigned & (visible > torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps)
         if any(int((grad_weight[j] > visible[j]).sum()) >= SIGNS for j in telling.nonzero()[:, 0]):

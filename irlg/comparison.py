@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from math import exp, inf
+from math import exp
 from time import perf_counter
 from unittest import mock
 
@@ -32,7 +32,7 @@ METHODS: dict[str, Method] = {
 }
 # What is drawn in each setting, by network and training (see `Network.draw`).
 _ANY = ("100 × 1", "100 × 2", "100 × 10", "100 × 40", "random 1024", "random 4096")
-_LEARNT = ("random 24", "random 128", "100 × 1", "90 × 2", "70 × 5")
+_LEARNT = ("random 24", "random 128", "100 × 1", "90 × 2", "70 × 5", "32 × 16", "8 × 16")
 SETTINGS = {
     **{(name, "untrained"): _ANY for name in ("LeNet-5", "LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
     **{(name, "3 epochs"): _LEARNT for name in ("LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
@@ -175,6 +175,6 @@ ABLATIONS: dict[str, Method] = {
     "isotropic prior (ν₀ = 0)": _without(lattice, "NU_0", 0.0),
     "further passes (two only)": _without(estimator, "PASSES", 2),
     "signs that the counts bear out": _without(estimator, "solve", _as_guessed),
-    "spread that ∇b allows": _without(ignorance, "SPREAD", inf),
-    "ignorance as a rival": _without(ignorance, "doubtful", lambda one: False),
+    "guess where the fit is doubtful": _without(ignorance, "doubtful", lambda one: False),
+    "fit where it is doubtful": _without(ignorance, "SPREAD", 1e-9),
 }

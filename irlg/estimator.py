@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from irlg import lattice
-from irlg.bounds import PresenceProofs
+from irlg.bounds import MISSED, PresenceProofs
 from irlg.decoding import Beam, decode
 
 PASSES = 10
 KAPPA = (0.25, 0.02)  # regularisation of the first pass; halved in each, down to the second number
-MISSED = 1 / 50  # share of the classes present that show no sign of it
-# Probability below which, and misfit from which on, what knows nothing of the embeddings may be the better account.
+# Probability below which, and misfit from which on, the counts are doubtful.
 UNSURE, REJECTED = 0.5, 4.0
 FAILURES = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 # By how much the score of what signs ask for may be the worse, a class: chosen on networks of development, and far
@@ -28,6 +27,7 @@ class Pass:
     """What one pass found: real-valued counts `x` and their covariance, and the decoded vectors.
 
     `P` and `s2` (r + 1, C) and `means` are those of `lattice`; `means` is `None` where nothing was fitted.
+    `share` of `x` is the fit's, the rest that of the constant guess (see `irlg.ignorance`).
     """
 
     x: Tensor
@@ -39,6 +39,7 @@ class Pass:
     P: Tensor
     s2: Tensor
     means: lattice.ClassMeans | None
+    share: float = 1.0
 
     def rows(self, classes: Tensor) -> Tensor:
         """Which rows of `P` and `s2` stand for each of `classes`."""
@@ -91,18 +92,21 @@ def estimate(given: lattice.Problem, proofs: PresenceProofs) -> Passes:
 def solve(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, Passes]:
     """`estimate`, and once more where it was guessed whether signs are used, and the fit speaks for the contrary.
 
-    Clear signs that were not used are, where the counts are not sure without and the score with them is hardly
-    worse. Signs that were used are not, where the residual rejects what they ask for and the score without is
-    much better. In either case the residual of what is taken instead is not rejected.
+    Clear signs that were not used are, where the counts are not sure without, and more classes lack one than chance
+    explains or the score with them is hardly worse. Signs that were used are not, where the residual rejects
+    what they ask for and the score without is much better. Where it is for the score to say, the residual of what
+    is taken instead is not rejected.
     """
     passes = estimate(given, proofs)
     best, supposed = passes.best, not proofs.nonnegative
     asks = best is None or (doubtful(best) if supposed else best.misfit > REJECTED)
-    other = proofs.supposing(supposed)
-    same = bool((other.presumed == proofs.presumed).all())
+    other = proofs.supposing(supposed, given.batch_size)
+    same = bool((other.presumed == proofs.presumed).all()) and not bool(other.unsigned.any())
     if not proofs.guessed or not asks or same or int(other.presumed.sum()) > given.batch_size:
         return proofs, passes
     rival = estimate(given, other)
+    if rival.best is not None and bool(other.unsigned.any()):
+        return other, rival
     if rival.best is None or rival.best.misfit > REJECTED:
         return proofs, passes
     gain = math.inf if best is None else (best.score - rival.best.score) / len(given.y)

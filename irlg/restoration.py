@@ -71,7 +71,8 @@ class LatticeRestoration(Restoration):
     most likely first, where not; K is meant up to whole copies of the batch, which have the same
     gradients. `instances`: the batch's instances one by one, if they were looked for and found; then
     counts, candidates and weights are theirs, and all else still that of the fit. `diagnostics`: passes
-    that worked, misfit (above 1 where the residual is larger than the covariance admits), whether
+    that worked, misfit (above 1 where the residual is larger than the covariance admits), the share of
+    the fit in the counts (below 1 where it is doubtful and they are drawn towards the constant guess), whether
     embeddings were taken to be non-negative and why, and why it stopped.
     """
 
@@ -132,6 +133,7 @@ def _lattice(
         diagnostics={
             "passes": passes.count,
             "misfit": best.misfit,
+            "share": best.share,
             "nonnegative": proofs.nonnegative,
             "nonnegative_why": proofs.why,
             "stopped": reason,
