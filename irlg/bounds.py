@@ -81,7 +81,8 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     **Arguments:** `nonnegative`: whether embeddings are; `None` guesses, and takes them to be where at
     least one row of ∇W has 16 positive entries or more and no negative one, and most rows without a clear one
     have none at all. A guess proves nothing: it is `presumed`, and only where an entry is clearly negative, for
-    LeakyReLU, SiLU and their like leave some below 0. A server knows its network: told, every negative entry proves presence.
+    LeakyReLU, SiLU and their like leave some below 0. A server knows its network: told, every negative entry
+    proves presence.
     """
     grad_weight, grad_bias = observation.grad_weight, observation.grad_bias.double()
     dtype = precision(observation.grad_bias)
