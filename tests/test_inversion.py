@@ -1,12 +1,9 @@
-import itertools
 import math
 import pickle
 
 import numpy as np
 import pytest
 import torch
-import torchvision
-from scipy.ndimage import gaussian_filter
 from torch import nn
 
 import irlg
@@ -15,6 +12,7 @@ from irlg.gradients import GradientOf
 from irlg.inversion import DivergedError
 from irlg.objective import CosineDistance, Problem, total_variation
 from irlg.reference import inverting_gradients
+from tests.conftest import random_images
 
 
 def linear_model(classes=5, pixels=64, dtype=torch.float64):
@@ -29,10 +27,6 @@ def convolutional_model():
         torch.manual_seed(1)
         layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3)]
         return nn.Sequential(*layers).double().eval()
-
-
-def random_images(*shape, seed=0, dtype=torch.float64):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def settings(**changes):
@@ -74,44 +68,6 @@ def test_the_span_of_the_first_gradient_holds_the_images():
     assert torch.linalg.matrix_rank(torch.cat([outside, images]).flatten(1)) <= 8
     with pytest.raises(ValueError, match="span: expected a fully connected first layer"):
         irlg.invert(*small_problem(), settings(span=True))
-
-
-@pytest.mark.parametrize("size", range(1, 7))
-def test_matching_is_the_best_of_all_permutations(size):
-    originals, reconstructed = random_images(size, 1, 4, 4), random_images(size, 1, 4, 4, seed=1)
-    errors = {
-        p: float((reconstructed[list(p)] - originals).square().sum()) for p in itertools.permutations(range(size))
-    }
-    assert tuple(matching.match(reconstructed, originals)) == min(errors, key=errors.get)
-
-
-def test_psnr_and_ssim_are_those_of_the_literature():
-    """SSIM as Wang et al. (2004): Gaussian window of 11 pixels and σ = 1.5, C1 = 0.01², C2 = 0.03², edges mirrored."""
-    one, other = random_images(3, 3, 32, 32), random_images(3, 3, 32, 32, seed=1)
-    other = 0.7 * one + 0.3 * other
-    scores = matching.scores(other, one)
-    for k in range(3):
-        x, y = one[k].numpy(), other[k].numpy()
-        assert scores.psnr[k] == pytest.approx(-10 * math.log10(np.mean((x - y) ** 2)), abs=1e-4)
-
-        def mean(z):
-            return np.stack([gaussian_filter(channel, 1.5, radius=5, mode="mirror") for channel in z])
-
-        mx, my = mean(x), mean(y)
-        vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
-        ssim = (2 * mx * my + 1e-4) * (2 * cov + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4))
-        assert scores.ssim[k] == pytest.approx(ssim.mean(), abs=1e-4)
-
-
-def test_lpips_is_nan_without_its_weights_and_a_distance_with_them(monkeypatch, tmp_path):
-    images = random_images(3, 1, 28, 28, dtype=torch.float32)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert np.isnan(matching.lpips(images, images)).all()
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").touch()
-    untrained = torchvision.models.alexnet
-    monkeypatch.setattr(torchvision.models, "alexnet", lambda weights: untrained(weights=None))
-    assert (matching.lpips(images, images) == 0).all() and (matching.lpips(images, images.flip(0))[[0, 2]] > 0).all()
 
 
 def small_problem(labels=None, mode="eval"):
@@ -283,29 +239,3 @@ def test_arguments_that_do_not_fit_are_named():
         irlg.invert(model, gradient, labels, (3, 64))
     with pytest.raises(ValueError, match="mean and std: expected 1 or 1 numbers"):
         irlg.invert(model, gradient, labels, shape, mean=(0.5, 0.5, 0.5))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"stride": 2, "padding": 1},
-        {"padding": (2, 1), "dilation": 2, "bias": False},
-        {"groups": 2, "padding": "same"},
-    ],
-)
-def test_what_is_left_out_of_a_convolutions_second_derivative_changes_nothing(options):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        layers = [nn.Conv2d(2, 4, 3, **options), nn.Tanh(), nn.Conv2d(4, 4, 3, groups=2, padding=1), nn.Tanh()]
-        model = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(3)).double()
-        images = random_images(2, 2, 9, 9).requires_grad_()
-        model(images)
-    labels = torch.tensor([0, 2])
-    loss = nn.functional.cross_entropy(model(images), labels)
-    plain = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
-    own = GradientOf(model)(images, labels, create_graph=True)
-    assert all(torch.allclose(one, other, rtol=0, atol=1e-14) for one, other in zip(own, plain, strict=True))
-    towards = [torch.sin(g.detach() * 9) + 1 for g in plain]
-    second = [torch.autograd.grad(g, images, towards)[0] for g in (own, plain)]
-    assert torch.allclose(second[0], second[1], rtol=0, atol=1e-13)

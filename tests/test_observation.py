@@ -188,7 +188,8 @@ def test_head_by_name_and_by_module():
     [
         (nn.Sequential(nn.Flatten()), [0, 1], "model: expected at least one nn.Linear layer"),
         (nn.Linear(4, 3, bias=False), [0, 1], "head: expected a layer with a bias"),
-        (nn.Sequential(nn.Linear(4, 3), nn.ReLU()), [0, 1], "head: expected the layer whose output"),
+        # Not a ReLU: it changes nothing of logits that happen to be positive.
+        (nn.Sequential(nn.Linear(4, 3), nn.Tanh()), [0, 1], "head: expected the layer whose output"),
         (nn.Linear(4, 3), [0, 3], "labels: expected indices from 0 to 2"),
         (nn.Linear(4, 3), [0, 1, 2], r"labels: expected 2 class indices, got torch.int64 of shape \(3,\)"),
         (nn.Linear(4, 3), [0.0, 1.0], "labels: expected 2 class indices, got torch.float32"),

@@ -1,0 +1,32 @@
+import pytest
+import torch
+from torch import nn
+
+from irlg.gradients import GradientOf
+from tests.conftest import random_images
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2, "padding": 1},
+        {"padding": (2, 1), "dilation": 2, "bias": False},
+        {"groups": 2, "padding": "same"},
+    ],
+)
+def test_what_is_left_out_of_a_convolutions_second_derivative_changes_nothing(options):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(2, 4, 3, **options), nn.Tanh(), nn.Conv2d(4, 4, 3, groups=2, padding=1), nn.Tanh()]
+        model = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(3)).double()
+        images = random_images(2, 2, 9, 9).requires_grad_()
+        model(images)
+    labels = torch.tensor([0, 2])
+    loss = nn.functional.cross_entropy(model(images), labels)
+    plain = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    own = GradientOf(model)(images, labels, create_graph=True)
+    assert all(torch.allclose(one, other, rtol=0, atol=1e-14) for one, other in zip(own, plain, strict=True))
+    towards = [torch.sin(g.detach() * 9) + 1 for g in plain]
+    second = [torch.autograd.grad(g, images, towards)[0] for g in (own, plain)]
+    assert torch.allclose(second[0], second[1], rtol=0, atol=1e-13)
