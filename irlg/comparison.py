@@ -34,8 +34,8 @@ METHODS: dict[str, Method] = {
 _ANY = ("100 × 1", "100 × 2", "100 × 10", "100 × 40", "random 1024", "random 4096")
 _LEARNT = ("random 24", "random 128", "100 × 1", "90 × 2", "70 × 5", "32 × 16", "8 × 16")
 SETTINGS = {
-    **{(name, "untrained"): _ANY for name in ("LeNet-5", "LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
-    **{(name, "3 epochs"): _LEARNT for name in ("LeNet-5 SiLU", "LeNet-5 LeakyReLU")},
+    **{(name, "untrained"): _ANY for name in ("LeNet-5", "LeNet-5 SiLU", "LeNet-5 LeakyReLU", "LeNet-5 Tanh")},
+    **{(name, "3 epochs"): _LEARNT for name in ("LeNet-5 SiLU", "LeNet-5 LeakyReLU", "LeNet-5 Tanh")},
     ("LeNet-5", "1 epoch"): ("random 24", "random 128"),
     ("LeNet-5", "3 epochs"): _LEARNT,
     ("LeNet-5", "12 epochs"): (

@@ -16,9 +16,10 @@ KAPPA = (0.25, 0.02)  # regularisation of the first pass; halved in each, down t
 # Probability below which, and misfit from which on, the counts are doubtful.
 UNSURE, REJECTED = 0.5, 4.0
 FAILURES = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
-# By how much the score of what signs ask for may be the worse, a class: chosen on networks of development, and far
-# more than evidence proper would admit, for the covariance is too narrow on trained networks.
-ADMITTED, CONTRADICTED = 1.0, 4.0
+# Share of the mean embedding, by size, that may be negative where signs are supposed: on trained networks of
+# development below 0.02 after a ReLU, a leaky one, a SiLU or a GELU (FCN-3: 0.08), and above 0.5 after a tanh.
+NEGATIVE = 0.1
+CONTRADICTED = 4.0  # by how much the score without signs that were used is the better, a class, for dropping them
 BORNE_OUT = 0.98  # probability, at most, of counts that rest on such signs: a choice, no measurement
 
 
@@ -92,25 +93,32 @@ def estimate(given: lattice.Problem, proofs: PresenceProofs) -> Passes:
 def solve(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, Passes]:
     """`estimate`, and once more where it was guessed whether signs are used, and the fit speaks for the contrary.
 
-    Clear signs that were not used are, where the counts are not sure without, and more classes lack one than chance
-    explains or the score with them is hardly worse. Signs that were used are not, where the residual rejects
-    what they ask for and the score without is much better. Where it is for the score to say, the residual of what
-    is taken instead is not rejected.
+    Clear signs that were not used are, where the counts are not sure without and the mean embedding of the fit is
+    hardly anywhere negative. Signs that were used are not, where the residual rejects what they ask for, not what is
+    found without, and the score without is much better.
     """
     passes = estimate(given, proofs)
     best, supposed = passes.best, not proofs.nonnegative
-    asks = best is None or (doubtful(best) if supposed else best.misfit > REJECTED)
+    asks = best is None or (doubtful(best) and _positive(best) if supposed else best.misfit > REJECTED)
     other = proofs.supposing(supposed, given.batch_size)
     same = bool((other.presumed == proofs.presumed).all()) and not bool(other.unsigned.any())
     if not proofs.guessed or not asks or same or int(other.presumed.sum()) > given.batch_size:
         return proofs, passes
     rival = estimate(given, other)
-    if rival.best is not None and bool(other.unsigned.any()):
-        return other, rival
-    if rival.best is None or rival.best.misfit > REJECTED:
+    if rival.best is None:
         return proofs, passes
-    gain = math.inf if best is None else (best.score - rival.best.score) / len(given.y)
-    return (other, rival) if gain > (-ADMITTED if supposed else CONTRADICTED) else (proofs, passes)
+    if best is None or supposed:
+        return other, rival
+    contradicted = rival.best.misfit <= REJECTED and best.score - rival.best.score > CONTRADICTED * len(given.y)
+    return (other, rival) if contradicted else (proofs, passes)
+
+
+def _positive(one: Pass) -> bool:
+    """Whether hardly any of the mean embedding is negative, as after a ReLU, a leaky one, a SiLU or a GELU."""
+    if one.means is None:
+        return False
+    mu = one.means.mu
+    return bool((-mu).clamp(min=0).sum() <= NEGATIVE * mu.abs().sum())
 
 
 def doubtful(one: Pass) -> bool:

@@ -11,27 +11,27 @@ from irlg.bounds import MISSED, PresenceProofs, most_unsigned
 from irlg.decoding import Beam, decode
 from irlg.estimator import FAILURES, Pass, Passes, doubtful, penalty, weigh
 
-SPREAD = 0.1  # about ‖S − K/C‖² / K on trained networks of development, where most have 0.07 to 0.2
+SPREAD = 0.08  # about ‖S − K/C‖² / K of random batches on trained networks of development, where most have 0.05 to 0.2
 
 
 def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pass:
     """The best pass or, where that is doubtful, its real-valued counts drawn towards the constant guess's.
 
-    On trained networks R is too narrow to weigh a pass by. But S itself is only SPREAD away from the guess,
-    and a pass that is further away errs. Its share is the square of what these variances alone would give it, because
-    its errors and the guess's are not independent. So the covariances are mixed, too.
+    On trained networks R is too narrow to weigh a pass by. But S itself is only so far from the guess, and a pass
+    that is further from it errs. Its share is the square of what these variances alone would give it, because
+    its errors and the guess's are not independent. The covariances are mixed likewise.
     """
     chosen = passes.best
     if chosen is not None and not doubtful(chosen):
         return chosen
-    x, covariance, cost = guess(given, proofs)
-    P, share = torch.full_like(x, 1 / len(x))[None], 0.0
+    x, covariance, cost, near = guess(given, proofs)
+    P, share, misfit = torch.full_like(x, 1 / len(x))[None], 0.0, 1.0
     s2, means = torch.zeros_like(P), None
     if chosen is not None:
-        apart = float((chosen.x - x).square().sum()) / given.batch_size
-        share = min(1.0, SPREAD / max(apart, SPREAD)) ** 2
+        apart = float((chosen.x - x).square().sum())
+        share = (near / max(near, apart)) ** 2
         x, covariance = x.lerp(chosen.x, share), covariance.lerp(chosen.covariance, share)
-        P, s2, means = chosen.P, chosen.s2, chosen.means
+        P, s2, means, misfit = chosen.P, chosen.s2, chosen.means, chosen.misfit
     try:
         beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), proofs.presumed.cpu().numpy(), cost, given.batch_size)
     except FAILURES:
@@ -39,17 +39,19 @@ def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pa
     if len(beam.vectors) == 0:
         nearest = largest_remainder(x, proofs.presumed, given.batch_size).cpu().numpy()
         beam = Beam(nearest[None], np.full(1, np.inf), 0.0)
-    return replace(weigh(x, covariance, beam, P, s2, means), share=share)
+    drawn = weigh(x, covariance, beam, P, s2, means)
+    return replace(drawn, share=share, misfit=max(drawn.misfit, misfit))  # what rejects the fit rejects its model
 
 
-def guess(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Tensor, Tensor, np.ndarray]:
+def guess(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Tensor, Tensor, np.ndarray, float]:
     """S_j = Σ_k p_{k,j} the same for all classes but for a variance of K/C, and no more of ∇W than its signs.
 
     The variance is that of a confident network, whose probabilities sum to the counts of a batch
     drawn at random. A class without a sign of presence is the likelier to be absent, the more such a batch
     leaves out; one called absent has S = y, and the others share the rest.
 
-    **Returns:** x (C,), its covariance (C, C), and what it costs to call each class present (C,).
+    **Returns:** x (C,), its covariance (C, C), what it costs to call each class present (C,), and about how
+    large ‖S − the guess‖² is: in proportion to the spread of the counts, and no less than a uniform draw's.
     """
     size, classes = given.batch_size, len(given.y)
     absent = (1 - 1 / classes) ** size
@@ -57,7 +59,8 @@ def guess(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Tensor, Tenso
     cost = penalty(proofs, absent / (1 - absent) if drawn else 1.0)
     out = torch.as_tensor((cost > 0) & ~(cost > 0).all()).to(given.y.device)
     x = torch.where(out, 0.0, (size - given.y[out].sum()) / (~out).sum() - given.y)
-    return x, size / classes * (torch.eye(classes).to(x) - 1 / (classes + 1e-6)), cost
+    near = SPREAD * max(size, float((x[~out] - x[~out].mean()).square().sum()))
+    return x, size / classes * (torch.eye(classes).to(x) - 1 / (classes + 1e-6)), cost, near
 
 
 def largest_remainder(x: Tensor, lower: Tensor, total: int) -> Tensor:

@@ -24,6 +24,7 @@ DESIGN = {
     ("FCN-3", "100 steps", "random 24"): ((0.984, 0.940), (1.000, 0.964)),
     ("FCN-3", "1,000 steps", "random 8"): ((0.928, 0.708), (0.928, 0.708)),
 }
+SURE = 0.99  # mean probability above which a setting is easy
 TARGET_ACCURACY = 0.33  # of LeNet-5 after 12 epochs, at which the search's target is set
 
 
@@ -67,9 +68,8 @@ def _again(table: pd.DataFrame) -> Claim:
 
 def _untrained(table: pd.DataFrame) -> list[Claim]:
     claims = []
-    ours = table[
-        (table.training == "untrained") & (table.method == "lattice") & table.network.str.startswith("LeNet-5")
-    ]
+    three = table.network.isin(["LeNet-5", "LeNet-5 SiLU", "LeNet-5 LeakyReLU"])
+    ours = table[three & (table.training == "untrained") & (table.method == "lattice")]
     for text, chosen, least in (
         ("100 × {1, 2, 10} and random K ≤ 4,096", ours[ours.draw != "100 × 40"], 0.9995),
         ("100 × 40", ours[ours.draw == "100 × 40"], 0.995),
@@ -238,17 +238,20 @@ def _costs(costs: Costs, table: pd.DataFrame) -> list[Claim]:
     if not math.isnan(costs.memory):
         arrays = "memory beside the input in C × C float64 arrays, at most five"
         found.append(claim(arrays, EASY, f"{costs.memory:.1f}", "least of three", costs.memory <= 5))
-    slowest = max(costs.medians, key=lambda setting: costs.medians[setting])
+    easy = table[(table.training == "untrained") & (table.method == "lattice") & (table.probability > SURE)]
+    measured = {(row.network, row.draw): row for row in easy.itertuples() if (row.network, row.draw) in costs.medians}
+    if not measured:
+        return found
+    slowest = max(measured, key=lambda setting: costs.medians[setting])
     network, draw = slowest
-    measured = table[(table.network == network) & (table.training == "untrained") & (table.draw == draw)].iloc[0]
     found.append(
         Claim(
-            claim="Lattice, C = 100, m = 84, untrained: milliseconds in the slowest setting, at most 20",
+            claim=f"Lattice, C = 100, m = 84, untrained, mean p > {SURE}: slowest setting in ms, at most 20",
             paper="n/a",
             ours=f"{1000 * costs.medians[slowest]:.0f} ({network}, {draw})",
-            n=int(measured.N),
+            n=int(measured[slowest].N),
             interval="median of batches, best of three each",
-            data=measured.data,
+            data=measured[slowest].data,
             verdict="holds" if costs.medians[slowest] <= 0.02 else "more",
         )
     )

@@ -15,12 +15,18 @@ from irlg.models import Classifier, build, fcn3, lenet5
 from irlg.observation import Observation
 from irlg.sampling import Indices, balanced_batch, stream, uniform_batch
 
-ACTIVATIONS = {"LeNet-5": nn.ReLU, "LeNet-5 SiLU": nn.SiLU, "LeNet-5 LeakyReLU": nn.LeakyReLU}
+ACTIVATIONS = {
+    "LeNet-5": nn.ReLU,
+    "LeNet-5 SiLU": nn.SiLU,
+    "LeNet-5 LeakyReLU": nn.LeakyReLU,
+    "LeNet-5 Tanh": nn.Tanh,
+}
 # Epochs on CIFAR-100 after which each is looked at. The rate falls towards the last: 3 of 12 are not 3 of 3.
 EPOCHS = {
     "LeNet-5": {1: "1 epoch", 3: "3 epochs", 12: "12 epochs"},
     "LeNet-5 SiLU": {3: "3 epochs"},
     "LeNet-5 LeakyReLU": {3: "3 epochs"},
+    "LeNet-5 Tanh": {3: "3 epochs"},
 }
 LENET_BATCH, FCN_BATCH = 32, 64  # images a training step
 STEPS = {100: "100 steps", 1000: "1,000 steps"}  # of FCN-3 on MNIST

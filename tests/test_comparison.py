@@ -165,9 +165,11 @@ def test_memory_is_that_of_the_work_alone():
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1, "holds"), (2, "more")])
 def test_the_verdict_on_costs(factor, verdict):
-    keys = {"network": ["LeNet-5"] * 2, "training": ["untrained"] * 2, "draw": ["100 × 1", "100 × 40"]}
-    table = pd.DataFrame(keys | {"N": [48, 48], "data": ["CIFAR-100"] * 2})
-    medians = {("LeNet-5", "100 × 1"): 0.005, ("LeNet-5", "100 × 40"): 0.019 * factor}
+    draws = ["100 × 1", "100 × 40", "random 4096"]  # the last is not easy
+    keys = {"network": ["LeNet-5"] * 3, "training": ["untrained"] * 3, "draw": draws}
+    keys |= {"method": ["lattice"] * 3, "probability": [1.0, 0.995, 0.9]}
+    table = pd.DataFrame(keys | {"N": [48] * 3, "data": ["CIFAR-100"] * 3})
+    medians = {("LeNet-5", "100 × 1"): 0.005, ("LeNet-5", "100 × 40"): 0.019 * factor, ("LeNet-5", draws[2]): 1}
     costs = lattice_costs.Costs(0.1, 0.01, 0.13 * 1.4 * factor, 2.9 * factor, medians, 4.0 * factor)
     found = lattice_claims._costs(costs, table)
     assert [claim.verdict for claim in found] == [verdict] * 4
