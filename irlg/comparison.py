@@ -174,7 +174,7 @@ ABLATIONS: dict[str, Method] = {
     "spread within a class (ω = 0)": _without(lattice, "OMEGA", 0.0),
     "isotropic prior (ν₀ = 0)": _without(lattice, "NU_0", 0.0),
     "further passes (two only)": _without(estimator, "PASSES", 2),
-    "signs that the counts bear out": _without(estimator, "solve", _as_guessed),
+    "signs that the embeddings bear out": _without(estimator, "solve", _as_guessed),
     "guess where the fit is doubtful": _without(ignorance, "doubtful", lambda one: False),
     "fit where it is doubtful": _without(ignorance, "SPREAD", 1e-9),
 }

@@ -94,8 +94,8 @@ def solve(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProof
     """`estimate`, and once more where it was guessed whether signs are used, and the fit speaks for the contrary.
 
     Clear signs that were not used are, where the counts are not sure without and the mean embedding of the fit is
-    hardly anywhere negative. Signs that were used are not, where the residual rejects what they ask for, not what is
-    found without, and the score without is much better.
+    hardly anywhere negative. Signs that were used are not, where the residual rejects what they ask for but not what
+    is found without, and the score without is much better.
     """
     passes = estimate(given, proofs)
     best, supposed = passes.best, not proofs.nonnegative

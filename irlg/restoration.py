@@ -65,7 +65,7 @@ class LatticeRestoration(Restoration):
     of `raw_counts`; `lower_bounds` (C,) int64, see `irlg.presence_proofs`; `candidates` (B, C) int64, the
     best vectors found, best first, and their `weights` (B,) among each other. The probability is the first
     weight, or less of it: 1/misfit where that is above 4, and 0.98 where signs are used
-    because the counts bear them out.
+    because the fit's embeddings bear them out.
 
     `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates,
     most likely first, where not; K is meant up to whole copies of the batch, which have the same
@@ -209,7 +209,7 @@ def restore(
       nothing but ∇b: the yardstick for every other method.
 
     The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU); `None`
-    guesses, by a class that shows no sign of presence, or by how well the counts fit that signs ask for.
+    guesses, by a class that shows no sign of presence, or by the mean embedding of the fit.
     `search`: whether to look for each instance on its own where the counts are not sure, K < C/2 and
     C K³ ≤ 2·10⁷; it takes up to some seconds.
     `largest_batch`: the largest K that is tried where the observation does not say it.

@@ -174,7 +174,7 @@ def confident(trial, shift, classes):
 
 
 @pytest.mark.parametrize(("shift", "classes", "used"), [(0.0, 100, True), (1.6, 50, False)])
-def test_signs_are_taken_for_what_the_counts_bear_out_unless_told(monkeypatch, shift, classes, used):
+def test_signs_are_taken_for_what_the_embeddings_bear_out_unless_told(monkeypatch, shift, classes, used):
     """Nearly each row shows a sign: after a ReLU with all classes present, and where embeddings are signed."""
     monkeypatch.setattr(estimator, "doubtful", lambda one: True)
     for trial in range(5):
