@@ -16,8 +16,7 @@ DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the embeddings b
 # lie there.
 CLEAR = (0.03, 0.15)
 SHALLOW = 1 / 20  # share of rows between the two, above which the second is asked for
-# Share of the classes present that show no sign of it: after a ReLU, and at most where signs are supposed (0.14 seen).
-MISSED, SUPPOSED_MISSED = 1 / 50, 0.15
+MISSED = {False: 1 / 50, True: 0.15}  # share of the classes present that show no sign, and where signs are supposed
 DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
@@ -27,8 +26,9 @@ class PresenceProofs:
 
     `lower_bounds` (C,) int64, proven; `presumed` (C,) int64, those and 1 where the signs of a row speak for
     presence though nobody said that embeddings are non-negative; `unsigned` (C,) bool, the classes whose
-    row of ∇W has no negative entry: where embeddings are non-negative these are very likely absent;
-    `clear` (C,) bool, those with one that is clearly negative; `nonnegative`, whether signs were used, and `why`.
+    row of ∇W has positive entries and no negative one, or, where signs are supposed, no clearly negative one if that
+    tells of absence; `clear` (C,) bool, those with one that is clearly negative; `nonnegative`, whether signs were
+    used, and `why`.
     """
 
     lower_bounds: Tensor
@@ -44,6 +44,16 @@ class PresenceProofs:
         return self.lower_bounds > 0
 
     @property
+    def unlikely(self) -> Tensor:
+        """(C,) bool, the classes that are very likely absent, if embeddings are as taken."""
+        return self.unsigned & (self.presumed == 0) & self.nonnegative
+
+    @property
+    def missed(self) -> float:
+        """Share of the classes present that show no sign of it, about."""
+        return MISSED[self.why == SUPPOSED]
+
+    @property
     def guessed(self) -> bool:
         """Whether it is a guess if signs were used."""
         return self.why in (DETECTED, NOT_DETECTED)
@@ -54,8 +64,8 @@ class PresenceProofs:
         Classes without one are `unsigned` if they are more than a uniform draw leaves out.
         """
         presumed = torch.maximum(self.lower_bounds, self.clear.long()) if nonnegative else self.lower_bounds
-        unclear = ~self.clear & bool(self.clear.any()) & nonnegative
-        more = int(unclear.sum()) > most_unsigned(len(unclear), size, SUPPOSED_MISSED)
+        unclear = ~self.clear & (self.lower_bounds == 0) & bool(self.clear.any()) & nonnegative
+        more = int(unclear.sum()) > most_unsigned(len(unclear), size, MISSED[True])
         why = SUPPOSED if nonnegative else "the fit contradicts the signs"
         return replace(self, presumed=presumed, unsigned=unclear & more, nonnegative=nonnegative, why=why)
 
@@ -88,10 +98,10 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     dtype = precision(observation.grad_bias)
     # S_j may be as small as the rounding of ∇b_j, and −K∇b_j then a little more than n_j.
     proven = torch.floor(-observation.size * (grad_bias + 16 * torch.finfo(dtype).eps)) + 1
-    lower = proven.clamp(min=0)
+    lower = by_bias = proven.clamp(min=0)
     least, greatest = grad_weight.amin(dim=1).double(), grad_weight.amax(dim=1).double()
     visible = 1e-6 * torch.maximum(-least, greatest)  # smaller entries may be rounding
-    unsigned = least >= -visible
+    unsigned = (least >= -visible) & (greatest > 0)  # a row of zeros says nothing
     used, why = bool(nonnegative), "told" if nonnegative is not None else NOT_DETECTED
     # After a ReLU the rows of absent classes have none. Where most that have hardly any have one, it was none.
     nearly = least >= -CLEAR[0] * greatest
@@ -107,6 +117,6 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     clear = (least < -limit * greatest) & (grad_weight.shape[1] >= SIGNS)
     presumed = torch.maximum(lower, clear.double()) if used else lower
     if float(presumed.sum()) > observation.size:  # not the embeddings, or gradients, that they are taken for
-        lower = lower if float(lower.sum()) <= observation.size else torch.zeros_like(lower)
+        lower = by_bias if float(by_bias.sum()) <= observation.size else torch.zeros_like(lower)
         presumed, used, why = lower, False, "dropped: bounds that sum to more than K"
     return PresenceProofs(lower.to(torch.int64), presumed.to(torch.int64), unsigned, clear, used, why)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from irlg import lattice
-from irlg.bounds import MISSED, PresenceProofs
+from irlg.bounds import PresenceProofs
 from irlg.decoding import Beam, decode
 
 PASSES = 10
@@ -19,6 +19,7 @@ FAILURES = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[att
 # Share of the mean embedding, by size, that may be negative where signs are supposed: on trained networks of
 # development below 0.02 after a ReLU, a leaky one, a SiLU or a GELU (FCN-3: 0.08), and above 0.5 after a tanh.
 NEGATIVE = 0.1
+ADMITTED = 1.25  # by what factor signs may make the misfit worse, where they don't tell of absence
 CONTRADICTED = 4.0  # by how much the score without signs that were used is the better, a class, for dropping them
 BORNE_OUT = 0.98  # probability, at most, of counts that rest on such signs: a choice, no measurement
 
@@ -28,7 +29,8 @@ class Pass:
     """What one pass found: real-valued counts `x` and their covariance, and the decoded vectors.
 
     `P` and `s2` (r + 1, C) and `means` are those of `lattice`; `means` is `None` where nothing was fitted.
-    `share` of `x` is the fit's, the rest that of the constant guess (see `irlg.ignorance`).
+    `share` of `x` is the fit's, the rest that of the constant guess (see `irlg.ignorance`); the probability of
+    the best vector is its weight times `trust`.
     """
 
     x: Tensor
@@ -41,6 +43,7 @@ class Pass:
     s2: Tensor
     means: lattice.ClassMeans | None
     share: float = 1.0
+    trust: float = 1.0
 
     def rows(self, classes: Tensor) -> Tensor:
         """Which rows of `P` and `s2` stand for each of `classes`."""
@@ -94,23 +97,27 @@ def solve(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProof
     """`estimate`, and once more where it was guessed whether signs are used, and the fit speaks for the contrary.
 
     Clear signs that were not used are, where the counts are not sure without and the mean embedding of the fit is
-    hardly anywhere negative. Signs that were used are not, where the residual rejects what they ask for but not what
-    is found without, and the score without is much better.
+    hardly anywhere negative; if they don't tell of absence, the residual has to admit them, too. Signs that were used
+    are not, where the residual rejects what they ask for but not what is found without, and the score without is
+    much better.
     """
     passes = estimate(given, proofs)
     best, supposed = passes.best, not proofs.nonnegative
-    asks = best is None or (doubtful(best) and _positive(best) if supposed else best.misfit > REJECTED)
     other = proofs.supposing(supposed, given.batch_size)
-    same = bool((other.presumed == proofs.presumed).all()) and not bool(other.unsigned.any())
+    same = bool((other.presumed == proofs.presumed).all() and (other.unlikely == proofs.unlikely).all())
+    asks = best is None or (doubtful(best) if supposed else best.misfit > REJECTED)
     if not proofs.guessed or not asks or same or int(other.presumed.sum()) > given.batch_size:
         return proofs, passes
     rival = estimate(given, other)
     if rival.best is None:
         return proofs, passes
-    if best is None or supposed:
-        return other, rival
-    contradicted = rival.best.misfit <= REJECTED and best.score - rival.best.score > CONTRADICTED * len(given.y)
-    return (other, rival) if contradicted else (proofs, passes)
+    misfit, score = (math.inf, math.inf) if best is None else (best.misfit, best.score)
+    if supposed:
+        admitted = bool(other.unlikely.any()) or rival.best.misfit <= max(REJECTED, ADMITTED * misfit)
+        taken = admitted and _positive(best or rival.best)
+    else:
+        taken = rival.best.misfit <= REJECTED and score - rival.best.score > CONTRADICTED * len(given.y)
+    return (other, rival) if taken else (proofs, passes)
 
 
 def _positive(one: Pass) -> bool:
@@ -163,9 +170,8 @@ def penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
 
     `odds`: those of absence against presence without a look at signs.
     """
-    unlikely = proofs.unsigned & (proofs.presumed == 0) & proofs.nonnegative
-    cost = -2 * math.log(MISSED / max(odds, MISSED))
-    return cost * unlikely.double().cpu().numpy()
+    cost = -2 * math.log(proofs.missed / max(odds, proofs.missed))
+    return cost * proofs.unlikely.double().cpu().numpy()
 
 
 def weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, means: lattice.ClassMeans | None) -> Pass:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from irlg import lattice
-from irlg.bounds import MISSED, PresenceProofs, most_unsigned
+from irlg.bounds import PresenceProofs, most_unsigned
 from irlg.decoding import Beam, decode
-from irlg.estimator import FAILURES, Pass, Passes, doubtful, penalty, weigh
+from irlg.estimator import FAILURES, UNSURE, Pass, Passes, doubtful, penalty, weigh
 
 SPREAD = 0.08  # about ‖S − K/C‖² / K of random batches on trained networks of development, where most have 0.05 to 0.2
 
@@ -18,20 +18,20 @@ def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pa
     """The best pass or, where that is doubtful, its real-valued counts drawn towards the constant guess's.
 
     On trained networks R is too narrow to weigh a pass by. But S itself is only so far from the guess, and a pass
-    that is further from it errs. Its share is the square of what these variances alone would give it, because
-    its errors and the guess's are not independent. The covariances are mixed likewise.
+    that is further from it errs. The quotient of both squared distances would be its share if its errors were
+    independent of the guess's. They are not, and it is the square of that. The covariances are mixed likewise.
     """
     chosen = passes.best
     if chosen is not None and not doubtful(chosen):
         return chosen
     x, covariance, cost, near = guess(given, proofs)
-    P, share, misfit = torch.full_like(x, 1 / len(x))[None], 0.0, 1.0
+    P, share, misfit, most = torch.full_like(x, 1 / len(x))[None], 0.0, 1.0, UNSURE
     s2, means = torch.zeros_like(P), None
     if chosen is not None:
         apart = float((chosen.x - x).square().sum())
         share = (near / max(near, apart)) ** 2
         x, covariance = x.lerp(chosen.x, share), covariance.lerp(chosen.covariance, share)
-        P, s2, means, misfit = chosen.P, chosen.s2, chosen.means, chosen.misfit
+        P, s2, means, misfit, most = chosen.P, chosen.s2, chosen.means, chosen.misfit, float(chosen.weights[0])
     try:
         beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), proofs.presumed.cpu().numpy(), cost, given.batch_size)
     except FAILURES:
@@ -40,7 +40,9 @@ def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pa
         nearest = largest_remainder(x, proofs.presumed, given.batch_size).cpu().numpy()
         beam = Beam(nearest[None], np.full(1, np.inf), 0.0)
     drawn = weigh(x, covariance, beam, P, s2, means)
-    return replace(drawn, share=share, misfit=max(drawn.misfit, misfit))  # what rejects the fit rejects its model
+    # It is no surer than the fit, and what rejects the fit rejects its model.
+    trust = min(1.0, most / max(float(drawn.weights[0]), most))
+    return replace(drawn, share=share, misfit=max(drawn.misfit, misfit), trust=trust)
 
 
 def guess(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Tensor, Tensor, np.ndarray, float]:
@@ -51,15 +53,17 @@ def guess(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Tensor, Tenso
     leaves out; one called absent has S = y, and the others share the rest.
 
     **Returns:** x (C,), its covariance (C, C), what it costs to call each class present (C,), and about how
-    large ‖S − the guess‖² is: in proportion to the spread of the counts, and no less than a uniform draw's.
+    large ‖S − the guess‖² is: in proportion to the spread of the counts, no less than a uniform draw's, and no less
+    than the bounds ask for.
     """
     size, classes = given.batch_size, len(given.y)
     absent = (1 - 1 / classes) ** size
-    drawn = int((proofs.unsigned & proofs.nonnegative).sum()) <= most_unsigned(classes, size, MISSED)
+    drawn = int(proofs.unlikely.sum()) <= most_unsigned(classes, size, proofs.missed)
     cost = penalty(proofs, absent / (1 - absent) if drawn else 1.0)
     out = torch.as_tensor((cost > 0) & ~(cost > 0).all()).to(given.y.device)
     x = torch.where(out, 0.0, (size - given.y[out].sum()) / (~out).sum() - given.y)
-    near = SPREAD * max(size, float((x[~out] - x[~out].mean()).square().sum()))
+    owed = float((proofs.presumed - x).clamp(min=0).square().sum())
+    near = max(SPREAD * max(size, float((x[~out] - x[~out].mean()).square().sum())), owed)
     return x, size / classes * (torch.eye(classes).to(x) - 1 / (classes + 1e-6)), cost, near
 
 

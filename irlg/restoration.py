@@ -70,7 +70,7 @@ class LatticeRestoration(Restoration):
     `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates,
     most likely first, where not; K is meant up to whole copies of the batch, which have the same
     gradients. `instances`: the batch's instances one by one, if they were looked for and found; then
-    counts, candidates and weights are theirs, and all else still that of the fit. `diagnostics`: passes
+    counts, candidates and weights are theirs, and all else is what it was without. `diagnostics`: passes
     that worked, misfit (above 1 where the residual is larger than the covariance admits), the share of
     the fit in the counts (below 1 where it is doubtful and they are drawn towards the constant guess), whether
     embeddings were taken to be non-negative and why, and why it stopped.
@@ -101,7 +101,7 @@ def _lattice(
     candidates = torch.as_tensor(best.beam.vectors, device=device)
     weights = torch.as_tensor(best.weights, device=device)
     # Where the residual rejects the model, its own probability is not worth much.
-    trust = 1 / best.misfit if best.misfit > estimator.REJECTED else 1.0
+    trust = best.trust / (best.misfit if best.misfit > estimator.REJECTED else 1.0)
     if proofs.why == SUPPOSED:
         trust *= estimator.BORNE_OUT
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from irlg import Observation, estimator, ignorance, lattice, presence_proofs, restoration, restore
+from irlg import Observation, bounds, estimator, ignorance, lattice, presence_proofs, restoration, restore
 from irlg.bounds import DETECTED, NOT_DETECTED, SUPPOSED
 from irlg.checks import random_layer
 from irlg.decoding import Beam, decode
@@ -210,7 +210,43 @@ def test_a_leak_leaves_signs_that_tell_of_absence(slope):
         assert not proofs.supposing(False, 100).unsigned.any()
         assert not proofs.supposing(True, 10).unsigned.any()  # a draw of ten leaves out as many
         restored = restore(seen, search=False)
+        assert restored.diagnostics["nonnegative_why"] == (SUPPOSED if slope else DETECTED)
         assert ((restored.counts > 0) == (true > 0)).all()
+
+
+@pytest.mark.parametrize(("size", "missed"), [(50, 0.0), (200, 0.02), (400, 0.15)])
+def test_most_unsigned_bounds_what_a_uniform_draw_leaves_out(size, missed):
+    """Three standard deviations above the mean of draws from 100 classes, of which some present show no sign."""
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(size, np.full(100, 0.01), 4000)
+    unsigned = ((counts == 0) | (rng.random(counts.shape) < missed)).sum(axis=1)
+    assert bounds.most_unsigned(100, size, missed) == pytest.approx(unsigned.mean() + 3 * unsigned.std(), rel=0.05)
+
+
+def test_a_row_of_zeros_is_no_sign_of_absence():
+    """A class of which the network is certain leaves no gradient."""
+    seen, true = from_cifar(50, 2, 0)
+    grad_weight = seen.grad_weight.clone()
+    absent = torch.nonzero(true == 0)[0, 0]
+    grad_weight[absent] = 0
+    proofs, before = presence_proofs(rebuilt(seen, grad_weight=grad_weight)), presence_proofs(seen)
+    assert before.unlikely[absent] and not proofs.unlikely[absent]
+    assert int(before.unlikely.sum()) - int(proofs.unlikely.sum()) == 1
+
+
+def test_wrongly_told_signs_leave_the_bounds_of_the_bias():
+    seen = of_both_signs(84, 24, 30)
+    told, untold = presence_proofs(seen, True), presence_proofs(seen, False)
+    assert torch.equal(told.lower_bounds, untold.lower_bounds) and int(untold.lower_bounds.sum()) > 0
+
+
+def test_what_is_drawn_towards_the_guess_is_no_surer_than_the_fit():
+    seen = from_cifar(100, 4, 0)[0]
+    given, proofs = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
+    fit = a_pass(torch.full((100,), 4.0).double(), 0.5, [120.0] * 9)
+    for one, most in ((fit, fit.weights[0]), (None, estimator.UNSURE)):
+        found = ignorance.answer(given, proofs, estimator.Passes(3, one, one, ""))
+        assert found.trust * found.weights[0] <= most * (1 + 1e-12)
 
 
 def test_counts_that_rest_on_supposed_signs_are_never_sure(monkeypatch):
