@@ -17,7 +17,7 @@ from irlg import decoding, estimator, ignorance, lattice, restoration
 from irlg.bounds import PresenceProofs, presence_proofs
 from irlg.decoding import decode
 from irlg.metrics import scores
-from irlg.networks import Network
+from irlg.networks import LONG_TAILED, Network
 from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
 from irlg.tables import DISTRIBUTIONS, row_name
@@ -33,9 +33,11 @@ METHODS: dict[str, Method] = {
 # What is drawn in each setting, by network and training (see `Network.draw`).
 _ANY = ("100 × 1", "100 × 2", "100 × 10", "100 × 40", "random 1024", "random 4096")
 _LEARNT = ("random 24", "random 128", "100 × 1", "90 × 2", "70 × 5", "32 × 16", "8 × 16")
+_SKEWED = ("random 24", "random 128", "random 512", "100 × 4", "90 × 2", "70 × 5", "32 × 16", "own 128", "own 512")
 SETTINGS = {
     **{(name, "untrained"): _ANY for name in ("LeNet-5", "LeNet-5 SiLU", "LeNet-5 LeakyReLU", "LeNet-5 Tanh")},
     **{(name, "3 epochs"): _LEARNT for name in ("LeNet-5 SiLU", "LeNet-5 LeakyReLU", "LeNet-5 Tanh")},
+    **{(name, "long tail"): _SKEWED for name in LONG_TAILED},
     ("LeNet-5", "1 epoch"): ("random 24", "random 128"),
     ("LeNet-5", "3 epochs"): _LEARNT,
     ("LeNet-5", "12 epochs"): (

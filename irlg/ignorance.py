@@ -12,14 +12,17 @@ from irlg.decoding import Beam, decode
 from irlg.estimator import FAILURES, UNSURE, Pass, Passes, doubtful, penalty, weigh
 
 SPREAD = 0.08  # about ‖S − K/C‖² / K of random batches on trained networks of development, where most have 0.05 to 0.2
+# Relative variances over the classes of S, above which the head favours some, and of K∇b, above which a fit can tell.
+# On networks of development they are 0.2 to 0.4 and 0.02 to 0.3 in large even batches where training saw as much of
+# all classes, and 0.4 to 2 and 0.1 to 1 where it saw a long tail of them.
+FAVOURS, TELLS = 0.5, 0.1
 
 
 def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pass:
     """The best pass or, where that is doubtful, its real-valued counts drawn towards the constant guess's.
 
-    On trained networks R is too narrow to weigh a pass by. But S itself is only so far from the guess, and a pass
-    that is further from it errs. The quotient of both squared distances would be its share if its errors were
-    independent of the guess's. They are not, and it is the square of that. The covariances are mixed likewise.
+    On trained networks R is too narrow to weigh a pass by; `_share` tells how much of it is kept. The covariances
+    are mixed likewise, the fit's as large as its misfit asks for.
     """
     chosen = passes.best
     if chosen is not None and not doubtful(chosen):
@@ -28,9 +31,8 @@ def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pa
     P, share, misfit, most = torch.full_like(x, 1 / len(x))[None], 0.0, 1.0, UNSURE
     s2, means = torch.zeros_like(P), None
     if chosen is not None:
-        apart = float((chosen.x - x).square().sum())
-        share = (near / max(near, apart)) ** 2
-        x, covariance = x.lerp(chosen.x, share), covariance.lerp(chosen.covariance, share)
+        share = _share(given, chosen.x, x, possible(cost, x), near)
+        x, covariance = x.lerp(chosen.x, share), covariance.lerp(chosen.misfit * chosen.covariance, share)
         P, s2, means, misfit, most = chosen.P, chosen.s2, chosen.means, chosen.misfit, float(chosen.weights[0])
     try:
         beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), proofs.presumed.cpu().numpy(), cost, given.batch_size)
@@ -53,18 +55,47 @@ def guess(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Tensor, Tenso
     leaves out; one called absent has S = y, and the others share the rest.
 
     **Returns:** x (C,), its covariance (C, C), what it costs to call each class present (C,), and about how
-    large ‖S − the guess‖² is: in proportion to the spread of the counts, no less than a uniform draw's, and no less
-    than the bounds ask for.
+    large ‖S − the guess‖² is where the head favours no class: in proportion to the spread of the counts, no less than
+    a uniform draw's, and no less than the bounds ask for.
     """
     size, classes = given.batch_size, len(given.y)
     absent = (1 - 1 / classes) ** size
     drawn = int(proofs.unlikely.sum()) <= most_unsigned(classes, size, proofs.missed)
     cost = penalty(proofs, absent / (1 - absent) if drawn else 1.0)
-    out = torch.as_tensor((cost > 0) & ~(cost > 0).all()).to(given.y.device)
-    x = torch.where(out, 0.0, (size - given.y[out].sum()) / (~out).sum() - given.y)
+    there = possible(cost, given.y)
+    x = torch.where(there, (size - given.y[~there].sum()) / there.sum() - given.y, 0.0)
     owed = float((proofs.presumed - x).clamp(min=0).square().sum())
-    near = max(SPREAD * max(size, float((x[~out] - x[~out].mean()).square().sum())), owed)
+    near = max(SPREAD * max(size, _spread(x[there])), owed)
     return x, size / classes * (torch.eye(classes).to(x) - 1 / (classes + 1e-6)), cost, near
+
+
+def possible(cost: np.ndarray, like: Tensor) -> Tensor:
+    """Which classes are not called absent by what calling them present costs, (C,) bool; if all are, none is."""
+    return torch.as_tensor((cost <= 0) | (cost > 0).all(), device=like.device)
+
+
+def _share(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, near: float) -> float:
+    """How much is kept of the counts of a fit (C,) that are drawn towards the guess's (C,): the most of three.
+
+    - A fit that is further from the guess than S is errs. The quotient of both squared distances would be its share if
+      its errors were independent of the guess's. They are not, and it is the square of that.
+    - Errors add to how counts vary over the classes, those that `there` (C,) holds. If they are independent, that of
+      fit and guess tells how large those of either are; both are weighed by their squares, for the same reason.
+    - A head that favours some classes whatever it sees, as one trained on few of them, has an uneven S, and the guess
+      has no say.
+    """
+    apart = float((fit - guess).square().sum())
+    level = max(float((guess + given.y)[there].mean()), torch.finfo(fit.dtype).tiny)
+    uneven, telling = (_spread(of[there] / level) / int(there.sum()) for of in (fit + given.y, given.y))
+    if apart <= near or (uneven - SPREAD * len(fit) / given.batch_size > FAVOURS and telling > TELLS):
+        return 1.0
+    more = min(1.0, max(-1.0, (_spread(guess[there]) - _spread(fit[there])) / apart))
+    of_guess, of_fit = (1 + more) ** 2, (1 - more) ** 2
+    return max((near / apart) ** 2, of_guess / (of_guess + of_fit))
+
+
+def _spread(x: Tensor) -> float:
+    return float((x - x.mean()).square().sum())
 
 
 def largest_remainder(x: Tensor, lower: Tensor, total: int) -> Tensor:

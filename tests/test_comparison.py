@@ -42,8 +42,25 @@ def test_with_a_test_split_all_images_are_learnt_and_accuracy_is_on_the_others(d
     images, _ = digits
     mislabelled = replace(images.subset(np.arange(400)), labels=(images.labels[:400] + 1) % 10)
     images = replace(images, test=mislabelled)
-    assert len(networks._Data(images, 0, "cpu").training[1]) == len(images.labels)
+    assert len(networks._Data(images, 0, "cpu").seen) == len(images.labels)
     assert list(networks.fcns(images, 1, 0, "cpu"))[-1].accuracy < 0.05  # they were learnt by their own labels
+
+
+def test_a_client_of_a_long_tail_learns_ever_fewer_images_of_its_classes_and_draws_its_own(digits):
+    images, kinds = digits
+    data = networks._Data(images, 0, "cpu")
+    tail = data.long_tail(3)
+    assert len(np.unique(tail)) == len(tail) and np.isin(tail, data.seen).all()
+    assert (tail == data.long_tail(3)).all() and len(np.setxor1d(tail, data.long_tail(4)))
+    classes = list(dict.fromkeys(images.labels[tail]))
+    there, left = (np.bincount(images.labels[part], minlength=10)[classes] for part in (data.seen, tail))
+    assert left[0] == there[0] and left[-1] == max(1, round(there[-1] / networks.TAIL))
+    shares = left / there
+    assert (np.diff(shares) <= 0).all() and shares[3] == pytest.approx(100 ** (-3 / 9), rel=0.05)
+    kind = replace(kinds[1], learnt=tail)
+    batch = kind.draw("own 40", 0, 0)
+    assert len(np.unique(batch)) == 40 and np.isin(batch, tail).all()
+    assert (batch == kind.draw("own 40", 0, 0)).all() and (batch != kind.draw("own 40", 1, 0)).any()
 
 
 def test_batches_are_those_that_their_names_say_and_the_same_for_every_training(digits):
