@@ -167,6 +167,10 @@ def _as_guessed(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Presenc
     return proofs, estimator.estimate(given, proofs)
 
 
+def _by_distance(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, near: float) -> float:
+    return (near / max(near, float((fit - guess).square().sum()))) ** 2
+
+
 # The lattice less one of its parts, by name.
 ABLATIONS: dict[str, Method] = {
     "nothing": METHODS["lattice, no search"],
@@ -178,5 +182,6 @@ ABLATIONS: dict[str, Method] = {
     "further passes (two only)": _without(estimator, "PASSES", 2),
     "signs that the embeddings bear out": _without(estimator, "solve", _as_guessed),
     "guess where the fit is doubtful": _without(ignorance, "doubtful", lambda one: False),
-    "fit where it is doubtful": _without(ignorance, "SPREAD", 1e-9),
+    "fit where it is doubtful": _without(ignorance, "_share", lambda *_: 0.0),
+    "what spreads and an uneven S tell": _without(ignorance, "_share", _by_distance),
 }

@@ -130,7 +130,7 @@ def _search(trials: pd.DataFrame, networks: pd.DataFrame) -> list[Claim]:
             verdict += f", at an accuracy below {TARGET_ACCURACY:.0%}"
         claims.append(
             Claim(
-                claim=f"LeNet-5 after {training} (accuracy {right:.1%}), K = 24: exact batches with the search",
+                claim=f"LeNet-5, {training} (accuracy {right:.1%}), K = 24: exact batches with the search",
                 paper="not measured",
                 ours=f"{after:.2f} (without: {before:.2f} {around})",
                 n=n,
