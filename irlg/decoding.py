@@ -28,24 +28,28 @@ class Beam:
     log_det: float
 
 
-def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int) -> Beam:
+def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, widening: int = 1) -> Beam:
     """Minimise (x − n)ᵀ R⁻¹ (x − n) + Σ_j penalty_j [n_j > 0] over whole n ≥ lower with Σ n = total.
 
     Entries that hardly vary are rounded at once and the others conditioned on them. Those are
     decided one by one in the order of a pivoted LDLᵀ factorisation, by a beam search.
 
     **Arguments:** `x` (C,), its `covariance` R (C, C), nearly singular along the sum; `lower` (C,);
-    `penalty` (C,). **Returns:** a `Beam`, empty if no admissible vector was found.
+    `penalty` (C,); `widening`: by how much the beam is wider than `WIDTH`.
+    **Returns:** a `Beam`, empty if no admissible vector was found.
     **Raises:** `LinAlgError`, NumPy's or torch's, where R is not positive definite.
     """
     easy = np.diag(covariance) < EASY**2
-    beam = _decode(x, covariance, lower, penalty, total, easy)
+    width = widening * WIDTH
+    beam = _decode(x, covariance, lower, penalty, total, width, easy)
     if len(beam.vectors) == 0 and easy.any():  # what was rounded at once leaves no admissible sum
-        beam = _decode(x, covariance, lower, penalty, total, np.zeros_like(easy))
+        beam = _decode(x, covariance, lower, penalty, total, width, np.zeros_like(easy))
     return beam
 
 
-def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, easy: NDArray[np.bool_]) -> Beam:
+def _decode(
+    x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, width: int, easy: NDArray[np.bool_]
+) -> Beam:
     fixed = np.maximum(np.rint(x[easy]), lower[easy])
     hard, cost, log_det = ~easy, 0.0, 0.0
     mean, conditional = x[hard], covariance[np.ix_(hard, hard)]
@@ -63,7 +67,7 @@ def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: i
     # narrow, and with a wider one (see `estimator`) what costs much more still has some weight.
     window = len(x) * np.expm1(min(2 * NEGLIGIBLE / len(x), 50.0))
     left = total - int(fixed.sum())
-    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], left, window)
+    vectors, costs, more = _search(mean, conditional, lower[hard], penalty[hard], left, width, window)
     whole = np.empty((len(vectors), len(x)), dtype=np.int64)
     whole[:, easy], whole[:, hard] = fixed.astype(np.int64), vectors
     right = whole.sum(axis=1) == total
@@ -71,7 +75,7 @@ def _decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: i
 
 
 def _search(
-    x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, window: float
+    x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, width: int, window: float
 ) -> tuple[Counts, Array, float]:
     """Beam search over entries in the order of their conditional variance, smallest first."""
     order, factor, variances = pivoted_ldl(covariance)
@@ -109,8 +113,8 @@ def _search(
         if not best < np.inf:
             return np.zeros((0, count), dtype=np.int64), np.zeros(0), 0.0
         kept = (flat <= best + window).nonzero()[0]
-        if len(kept) > WIDTH:
-            kept = kept[np.argsort(flat[kept], kind="stable")[:WIDTH]]
+        if len(kept) > width:
+            kept = kept[np.argsort(flat[kept], kind="stable")[:width]]
         parent, entry = kept // BRANCHES, options.ravel()[kept]
         errors, costs, left = errors.take(parent, axis=0), flat[kept], left[parent] - entry
         errors[:, i] = away.ravel()[kept]

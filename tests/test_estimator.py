@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from irlg import Observation, bounds, estimator, ignorance, lattice, presence_proofs, restoration, restore
+from irlg import Observation, bounds, decoding, estimator, ignorance, lattice, presence_proofs, restoration, restore
 from irlg.bounds import DETECTED, NOT_DETECTED, SUPPOSED
 from irlg.checks import random_layer
 from irlg.decoding import Beam, decode
@@ -109,6 +109,37 @@ def test_a_vector_weighs_what_the_best_inflation_of_the_covariance_gives_it(cost
     one, other = (np.max(grid**-5 * np.exp(-cost / 2 / grid)) for cost in costs)
     assert weights[1] / weights[0] == pytest.approx(ratio) == pytest.approx(other / one)
     assert weights.sum() == pytest.approx(1)
+
+
+def test_a_wider_beam_finds_what_a_narrow_one_lost_or_takes_its_certainty(monkeypatch):
+    """A beam of one goes wrong where errors are correlated; the residual tells, and a wider one finds most."""
+    monkeypatch.setattr(decoding, "WIDTH", 1)
+    seen = from_cifar(100, 4, 0)[0]
+    given, proofs = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
+    proofs = dataclasses.replace(proofs, presumed=torch.zeros_like(proofs.presumed))
+    outcomes = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        true = rng.multinomial(400, np.full(100, 0.01))
+        root = rng.normal(size=(100, 10)) * 0.25
+        covariance = root @ root.T + 0.01 * np.eye(100)
+        ones = covariance.sum(axis=1)
+        covariance -= np.outer(ones, ones) / (ones.sum() + 1e-6)
+        x = true + rng.multivariate_normal(np.zeros(100), covariance)
+        beam = decode(x, covariance, np.zeros(100, dtype=int), np.zeros(100), 400)
+        P = torch.full((1, 100), 0.01).double()
+        one = estimator.weigh(torch.as_tensor(x), torch.as_tensor(covariance), beam, P, torch.zeros_like(P), None)
+        found = estimator.assured(given, proofs, one)
+        right = [bool((each.beam.vectors[0] == true).all()) for each in (one, found)]
+        outcomes.append((*right, found.trust))
+        if one.misfit <= estimator.STRAYED or right[0]:
+            assert found is one
+        elif found.misfit <= estimator.STRAYED:
+            assert right[1] and found.trust == 1
+        else:
+            assert found.trust == estimator.LOST
+    assert outcomes.count((True, True, 1)) > 8 and outcomes.count((False, True, 1)) > 16
+    assert outcomes.count((False, False, estimator.LOST)) > 4 and outcomes.count((False, False, 1)) == 0
 
 
 @pytest.mark.parametrize(("spread", "share"), [(0.2, 1.0), (0.5, 0.5), (1.2, 0.03)])
