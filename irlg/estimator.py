@@ -147,7 +147,7 @@ def assured(given: lattice.Problem, proofs: PresenceProofs, one: Pass) -> Pass:
         return one
     x, covariance, lower = (t.cpu().numpy() for t in (one.x, one.covariance, proofs.presumed))
     beam = decode(x, covariance, lower, penalty(proofs), given.batch_size, WIDER)
-    if (beam.vectors[0] == one.beam.vectors[0]).all():
+    if len(beam.vectors) == 0 or (beam.vectors[0] == one.beam.vectors[0]).all():
         return one
     wide = weigh(one.x, one.covariance, beam, one.P, one.s2, one.means)
     return wide if wide.misfit <= STRAYED else replace(wide, trust=LOST)

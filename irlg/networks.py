@@ -28,11 +28,9 @@ EPOCHS = {
     "LeNet-5 LeakyReLU": {3: "3 epochs"},
     "LeNet-5 Tanh": {3: "3 epochs"},
 }
-# Networks that are trained on a long tail of classes, too, as a client's is whose data is not like the others'.
-LONG_TAILED, TAIL = (
-    ("LeNet-5", "LeNet-5 SiLU"),
-    100,
-)  # and how many times as many images the first class has as the last
+# Networks that also learn from a long tail of classes alone, as a client's whose data is unlike the others'.
+LONG_TAILED = ("LeNet-5", "LeNet-5 SiLU")
+TAIL = 100  # times as many images of its first class as of its last
 LENET_BATCH, FCN_BATCH = 32, 64  # images a training step
 STEPS = {100: "100 steps", 1000: "1,000 steps"}  # of FCN-3 on MNIST
 HELD_OUT = 0.05  # share of the images that training never sees, where there is no test split
