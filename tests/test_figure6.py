@@ -130,6 +130,7 @@ def test_claims(outcomes, steps, data, verdicts):
 def test_the_attack_and_the_plain_loop_are_timed_on_the_same(step):
     speed = inversion_seconds(step.model("eval"), step.originals, step.labels, figure6.published("MNIST", 3))
     assert speed["irlg"] > 0 and speed["plain"] > 0 and abs(speed["difference"]) < 0.1
+    assert abs(speed["in_float64"]) < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -143,5 +144,5 @@ def test_the_attack_and_the_plain_loop_are_timed_on_the_same(step):
     ],
 )
 def test_the_verdict_on_speed(plain, device, difference, verdict):
-    speed = {"irlg": 0.1, "plain": plain, "difference": difference}
+    speed = {"irlg": 0.1, "plain": plain, "difference": 0.5, "in_float64": difference}
     assert figure6_report.speed_claim("FCN-3", speed, device, "MNIST").verdict == verdict
