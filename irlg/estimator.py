@@ -1,15 +1,16 @@
 """The lattice estimator's passes: fit, decode, repeat until stable (design, sections 1 and 2)."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from irlg import lattice
+from irlg import decoding, lattice
 from irlg.bounds import PresenceProofs
-from irlg.decoding import Beam, decode
+from irlg.decoding import Array, Beam, decode
 
 PASSES = 10
 KAPPA = (0.25, 0.02)  # regularisation of the first pass; halved in each, down to the second number
@@ -21,10 +22,8 @@ FAILURES = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[att
 NEGATIVE = 0.1
 ADMITTED = 1.25  # by what factor signs may make the misfit worse, where they don't tell of absence
 CONTRADICTED = 4.0  # by how much the score without signs that were used is the better, a class, for dropping them
-# Misfit above which a beam may have lost the likeliest vector on its way (with 100 classes the right one's is above it
-# one time in twenty-five), how much wider one looks for it then, and how much of the probability is left where that
-# finds another one that is no better. On networks of development none of 31 such vectors was right.
-STRAYED, WIDER, LOST = 1.25, 16, 0.05
+# Probability that a beam has lost the likeliest vector on its way from which on one looks for it, how much wider.
+STRAYED, WIDER = 1e-3, 16
 BORNE_OUT = 0.98  # probability, at most, of counts that rest on such signs: a choice, no measurement
 
 
@@ -33,8 +32,8 @@ class Pass:
     """What one pass found: real-valued counts `x` and their covariance, and the decoded vectors.
 
     `P` and `s2` (r + 1, C) and `means` are those of `lattice`; `means` is `None` where nothing was fitted.
-    `share` of `x` is the fit's, the rest that of the constant guess (see `irlg.ignorance`); the probability of
-    the best vector is its weight times `trust`.
+    `share` of `x` is the fit's, the rest that of the constant guess (see `irlg.ignorance`). `weights` are those of
+    the beam's vectors among each other; the probability of each is its weight times `trust`.
     """
 
     x: Tensor
@@ -46,8 +45,13 @@ class Pass:
     P: Tensor
     s2: Tensor
     means: lattice.ClassMeans | None
+    trust: float
     share: float = 1.0
-    trust: float = 1.0
+
+    @property
+    def certainty(self) -> float:
+        """The probability of the best vector."""
+        return float(self.trust * self.weights[0])
 
     def rows(self, classes: Tensor) -> Tensor:
         """Which rows of `P` and `s2` stand for each of `classes`."""
@@ -138,19 +142,15 @@ def doubtful(one: Pass) -> bool:
 
 
 def assured(given: lattice.Problem, proofs: PresenceProofs, one: Pass) -> Pass:
-    """A pass whose counts are not doubtful, or the same from a wider beam where their residual is large.
+    """A pass whose counts are not doubtful, or the same with a wider beam if its own may have lost a likelier vector.
 
-    Where the beam has lost the likeliest vector, all that it holds share a wrong beginning, and the best of them may
-    look sure beside the others. If a wider one finds another, neither is right but where the residual says so.
+    All that such a beam holds share a wrong beginning, and the best of them looks sure beside the others.
     """
-    if one.misfit <= STRAYED:
+    if 1 - one.trust < STRAYED:
         return one
     x, covariance, lower = (t.cpu().numpy() for t in (one.x, one.covariance, proofs.presumed))
-    beam = decode(x, covariance, lower, penalty(proofs), given.batch_size, WIDER)
-    if len(beam.vectors) == 0 or (beam.vectors[0] == one.beam.vectors[0]).all():
-        return one
-    wide = weigh(one.x, one.covariance, beam, one.P, one.s2, one.means)
-    return wide if wide.misfit <= STRAYED else replace(wide, trust=LOST)
+    beam = decode(x, covariance, lower, penalty(proofs), given.batch_size, WIDER * decoding.WIDTH)
+    return weigh(one.x, one.covariance, beam, one.P, one.s2, one.means) if len(beam.vectors) > 0 else one
 
 
 def _start(given: lattice.Problem, proofs: PresenceProofs) -> Tensor:
@@ -195,12 +195,22 @@ def penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
 
 
 def weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, means: lattice.ClassMeans | None) -> Pass:
+    """A pass of these, with the weights of the beam's vectors, and the trust that what it lost leaves them."""
     least = float(beam.costs[0])
     misfit = max(1.0, least / len(x))
     if math.isinf(least):
-        return Pass(x, covariance, beam, misfit, np.zeros(1), math.inf, P, s2, means)
-    # Each vector at the best inflation φ ≥ 1 of R for it: φ^(−C/2) exp(−cost / 2φ).
-    inflation = np.maximum(beam.costs / len(x), 1.0)
-    minus_log = len(x) / 2 * np.log(inflation) + beam.costs / (2 * inflation)
-    weights = np.exp(minus_log.min() - minus_log)
-    return Pass(x, covariance, beam, misfit, weights / weights.sum(), least + beam.log_det, P, s2, means)
+        return Pass(x, covariance, beam, misfit, np.zeros(1), math.inf, P, s2, means, trust=1.0)
+    weights = np.exp(_minus_log(beam.costs[:1], len(x)) - _minus_log(beam.costs, len(x)))
+    held = weights.sum()
+    lost = 0.0
+    if math.isfinite(beam.lost):
+        lost = math.exp(min(float(_minus_log(beam.costs[0], len(x)) - _minus_log(beam.lost, len(x))), 700.0))
+    trust = float(held / (held + lost))
+    return Pass(x, covariance, beam, misfit, weights / held, least + beam.log_det, P, s2, means, trust)
+
+
+def _minus_log(costs: ArrayLike, classes: int) -> Array:
+    """Minus the log-weight of vectors, each at the best inflation φ ≥ 1 of R for it: φ^(−C/2) exp(−cost / 2φ)."""
+    costs = np.asarray(costs, dtype=np.float64)
+    inflation = np.maximum(costs / classes, 1.0)
+    return classes / 2 * np.log(inflation) + costs / (2 * inflation)

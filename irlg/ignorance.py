@@ -33,7 +33,7 @@ def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pa
     if chosen is not None:
         share = _share(given, chosen.x, x, possible(cost, x), near)
         x, covariance = x.lerp(chosen.x, share), covariance.lerp(chosen.misfit * chosen.covariance, share)
-        P, s2, means, misfit, most = chosen.P, chosen.s2, chosen.means, chosen.misfit, float(chosen.weights[0])
+        P, s2, means, misfit, most = chosen.P, chosen.s2, chosen.means, chosen.misfit, chosen.certainty
     try:
         beam = decode(x.cpu().numpy(), covariance.cpu().numpy(), proofs.presumed.cpu().numpy(), cost, given.batch_size)
     except FAILURES:
@@ -43,7 +43,7 @@ def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pa
         beam = Beam(nearest[None], np.full(1, np.inf), 0.0)
     drawn = weigh(x, covariance, beam, P, s2, means)
     # It is no surer than the fit, and what rejects the fit rejects its model.
-    trust = min(1.0, most / max(float(drawn.weights[0]), most))
+    trust = min(drawn.trust, most / float(drawn.weights[0]) if drawn.weights[0] > 0 else 1.0)
     return replace(drawn, share=share, misfit=max(drawn.misfit, misfit), trust=trust)
 
 

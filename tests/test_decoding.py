@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from irlg import decoding
 from irlg.decoding import decode, pivoted_ldl
 
 
@@ -67,3 +68,31 @@ def test_steps_of_one_vector_find_what_all_steps_find(count, deviation, seed):
     short, long = (decode(x, covariance, lower, np.full(count, cost), int(true.sum())) for cost in (0.0, 1e-12))
     assert (short.vectors == long.vectors).all()
     np.testing.assert_allclose(short.costs, long.costs, rtol=1e-9, atol=1e-9)
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=50)
+def test_what_a_beam_of_one_lost_is_the_best_second_choice_on_its_way(seed):
+    """Against means and variances given all earlier entries, by dense algebra."""
+    rng, count = np.random.default_rng(seed), 12
+    root = rng.normal(size=(count, 3)) * 0.4
+    covariance = root @ root.T + 0.04 * np.eye(count)
+    x = rng.multivariate_normal(np.full(count, 20.0), covariance)
+    ample, none = 1000, np.zeros(count, dtype=int)  # a sum that leaves each entry free, and no bounds
+    order = pivoted_ldl(covariance)[0]
+    beam = decode(x, covariance, none, np.zeros(count), ample, width=1)
+    vector, cost, lost = np.zeros(count), 0.0, np.inf
+    window = count * np.expm1(2 * decoding.NEGLIGIBLE / count)
+    for i, j in enumerate(order):
+        before = order[:i]
+        weights = np.linalg.solve(covariance[np.ix_(before, before)], covariance[before, j])
+        mean, variance = x[j] + weights @ (vector - x)[before], covariance[j, j] - weights @ covariance[before, j]
+        near = np.rint(mean)
+        second = near + np.sign(mean - near)
+        gap = ((second - mean) ** 2 - (near - mean) ** 2) / variance
+        if gap <= window:
+            rest = count - 1 - i
+            lost = min(lost, cost + (second - mean) ** 2 / variance + rest + decoding.MARGIN * np.sqrt(2 * rest))
+        vector[j], cost = near, cost + (near - mean) ** 2 / variance
+    assert beam.lost == pytest.approx(lost, rel=1e-6)
+    assert decode(vector, 1e-4 * np.eye(count) + 0.01, none, np.zeros(count), int(vector.sum())).lost == np.inf
