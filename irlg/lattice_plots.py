@@ -2,8 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pandas.api.typing import DataFrameGroupBy
 
 from irlg.plots import BLUE, GREY, ORANGE, panels
 
@@ -67,26 +69,43 @@ def decoders(trials: pd.DataFrame) -> Figure:
 
 
 def beyond(table: pd.DataFrame) -> Figure:
-    """LnAcc of every setting: Algorithm 1, the guess, the lattice, and where told that embeddings are ≥ 0."""
-    names = [f"{r.network}, {r.training}, {r.draw}" for r in table.itertuples()]
-    places = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    figure, (axis,) = panels(1, 1, (7.6, 0.24 * len(places) + 1))
+    """LnAcc of every setting: Algorithm 1, the guess, the lattice, and where told that embeddings are ≥ 0.
+
+    A panel a network, in two columns.
+    """
+    places = [table[table.network == name].groupby(["training", "draw"], sort=False) for name in table.network.unique()]
+    until = np.cumsum([len(rows) for rows in places])
+    left = int(np.abs(until - until[-1] / 2).argmin()) + 1  # which makes columns about as long
+    columns = [part for part in (places[:left], places[left:]) if part]
+    rows = max(sum(len(place) + 3 for place in part) for part in columns)
+    figure = Figure(figsize=(6.2 * len(columns), 0.2 * rows), layout="constrained")
+    for subfigure, part in zip(np.ravel(figure.subfigures(1, len(columns), squeeze=False)), columns, strict=True):
+        sizes = [len(place) + 1 for place in part]
+        for axis, place in zip(np.ravel(subfigure.subplots(len(part), 1, height_ratios=sizes)), part, strict=True):
+            _beyond(axis, place)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def _beyond(axis: Axes, places: DataFrameGroupBy) -> None:
+    """One network's settings, a line each."""
     styles = {
         "irlg": ("s", ORANGE, "Algorithm 1"),
         "uniform": ("|", "black", "guess Σp = K/C"),
         "lattice, told": ("o", GREEN, "lattice, ReLU told"),
         "lattice": ("o", BLUE, "lattice"),
     }
+    table, heights = places.obj, places.ngroup()
     for method, (marker, colour, label) in styles.items():
-        mine = (table.method == method).to_numpy()
-        part, heights = table[mine], [places[name] for name, keep in zip(names, mine, strict=True) if keep]
+        part = table[table.method == method]
         spread = np.abs(part[["ln_acc_low", "ln_acc_high"]].to_numpy().T - part.ln_acc.to_numpy())
-        axis.errorbar(part.ln_acc, heights, xerr=spread, fmt=marker, color=colour, ms=5, lw=1, label=label)
-    axis.set_yticks(range(len(places)), list(places), fontsize=7)
-    axis.set(xlabel="LnAcc, mean and 95 % interval", xlim=(-0.02, 1.02), ylim=(len(places) - 0.5, -0.5))
-    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        heights_of = heights[part.index]
+        axis.errorbar(part.ln_acc, heights_of, xerr=spread, fmt=marker, color=colour, ms=5, lw=1, label=label)
+    axis.set_yticks(range(len(places)), [", ".join(name) for name in places.groups], fontsize=7)
+    axis.set(xlim=(-0.02, 1.02), ylim=(len(places) - 0.5, -0.5))
+    axis.set_title(f"{table.network.iloc[0]}: LnAcc, mean and 95 % interval", fontsize=9)
     axis.grid(axis="x", alpha=0.3)
-    return figure
 
 
 def reliability(bins: dict[str, pd.DataFrame]) -> Figure:
