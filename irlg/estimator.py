@@ -144,13 +144,16 @@ def doubtful(one: Pass) -> bool:
 def assured(given: lattice.Problem, proofs: PresenceProofs, one: Pass) -> Pass:
     """A pass whose counts are not doubtful, or the same with a wider beam if its own may have lost a likelier vector.
 
-    All that such a beam holds share a wrong beginning, and the best of them looks sure beside the others.
+    All that such a beam holds share a wrong beginning, and the best of them looks sure beside the others. A wider one
+    may lose what a narrow one held; then nothing changes.
     """
     if 1 - one.trust < STRAYED:
         return one
     x, covariance, lower = (t.cpu().numpy() for t in (one.x, one.covariance, proofs.presumed))
     beam = decode(x, covariance, lower, penalty(proofs), given.batch_size, WIDER * decoding.WIDTH)
-    return weigh(one.x, one.covariance, beam, one.P, one.s2, one.means) if len(beam.vectors) > 0 else one
+    if len(beam.vectors) == 0 or beam.costs[0] > one.beam.costs[0]:
+        return one
+    return weigh(one.x, one.covariance, beam, one.P, one.s2, one.means)
 
 
 def _start(given: lattice.Problem, proofs: PresenceProofs) -> Tensor:

@@ -26,7 +26,9 @@ def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pa
     """
     chosen = passes.best
     if chosen is not None and not doubtful(chosen):
-        return assured(given, proofs, chosen)
+        chosen = assured(given, proofs, chosen)
+        if not doubtful(chosen):
+            return chosen
     x, covariance, cost, near = guess(given, proofs)
     P, share, misfit, most = torch.full_like(x, 1 / len(x))[None], 0.0, 1.0, UNSURE
     s2, means = torch.zeros_like(P), None
