@@ -100,8 +100,7 @@ def _beyond(axis: Axes, places: DataFrameGroupBy) -> None:
     for method, (marker, colour, label) in styles.items():
         part = table[table.method == method]
         spread = np.abs(part[["ln_acc_low", "ln_acc_high"]].to_numpy().T - part.ln_acc.to_numpy())
-        heights_of = heights[part.index]
-        axis.errorbar(part.ln_acc, heights_of, xerr=spread, fmt=marker, color=colour, ms=5, lw=1, label=label)
+        axis.errorbar(part.ln_acc, heights[part.index], xerr=spread, fmt=marker, color=colour, ms=5, lw=1, label=label)
     axis.set_yticks(range(len(places)), [", ".join(name) for name, _ in places], fontsize=7)
     axis.set(xlim=(-0.02, 1.02), ylim=(len(places) - 0.5, -0.5))
     axis.set_title(f"{table.network.iloc[0]}: LnAcc, mean and 95 % interval", fontsize=9)

@@ -7,7 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
-from irlg import comparison, decoding, lattice, lattice_claims, lattice_costs, lattice_report, models, networks, restore
+from irlg import (
+    comparison,
+    decoding,
+    lattice,
+    lattice_claims,
+    lattice_costs,
+    lattice_plots,
+    lattice_report,
+    models,
+    networks,
+    restore,
+)
 from irlg.data import open_images
 from irlg.training import adamw, sgd, train
 
@@ -134,8 +145,9 @@ def test_a_rival_that_is_better_by_two_standard_errors_fails_the_claim(rival, ve
     np.testing.assert_allclose(of_counts.standard_error, expected.std(ddof=1) / 3**0.5)
     assert len(lattice_report.below(differ)) == (2 if expected.mean() < 0 else 0)
     claim = lattice_claims.never_worse(differ, "CIFAR-100")
+    worse = len(differ[differ.difference < -2 * differ.standard_error])
     assert claim.verdict == verdict and ("against guess" in claim.ours or "against Algorithm 1" in claim.ours)
-    assert claim.ours.count("against") == max(1, len(differ[differ.difference < -2 * differ.standard_error]))
+    assert claim.ours.startswith(f"{worse} of 4 comparisons; least difference {differ.difference.min():+.3f}, ")
     assert lattice_claims.never_worse(differ, "a stand-in").verdict == "stand-in"
 
 
@@ -203,3 +215,20 @@ def test_claims_name_the_rows_below_the_design():
     assert detected.ours.startswith("0 of 2 rows; 12 epochs random 24: 0.900 / 0.100 for 1.000 / 0.993")
     assert detected.verdict == "fails in some" and detected.n == 6
     assert told.ours == "0 of 0 rows"
+
+
+def test_the_picture_of_all_settings_names_each_line_as_it_is():
+    """Neither trainings nor draws in alphabetical order; one network is in a column of its own."""
+    rows = [
+        {"network": network, "training": training, "draw": draw, "method": method, "ln_acc": number / 10}
+        for network, count in (("b", 2), ("a", 1))
+        for number, (training, draw) in enumerate([("untrained", "9 × 1"), ("3 epochs", "10 × 1")][:count])
+        for method in ("irlg", "lattice")
+    ]
+    table = pd.DataFrame(rows)
+    figure = lattice_plots.beyond(table.assign(ln_acc_low=table.ln_acc, ln_acc_high=table.ln_acc))
+    assert [axis.get_title().split(":")[0] for axis in figure.axes] == ["b", "a"]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["untrained, 9 × 1", "3 epochs, 10 × 1"]
+    of_lattice = figure.axes[0].containers[-1].lines[0]
+    assert of_lattice.get_xdata().tolist() == [0.0, 0.1] and of_lattice.get_ydata().tolist() == [0, 1]
