@@ -167,7 +167,12 @@ def _as_guessed(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Presenc
 
 
 def _by_distance(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, near: float) -> float:
-    return (near / max(near, float((fit - guess).square().sum()))) ** 2
+    apart = float((fit - guess).square().sum())
+    return ignorance._whole(fit[there], guess[there], (near / apart) ** 3) if apart > near else 1.0
+
+
+def _as_believed(fit: Tensor, guess: Tensor, believed: float) -> float:
+    return believed
 
 
 # The lattice less one of its parts, by name.
@@ -184,4 +189,5 @@ ABLATIONS: dict[str, Method] = {
     "guess where the fit is doubtful": _without(ignorance, "doubtful", lambda one: False),
     "fit where it is doubtful": _without(ignorance, "_share", lambda *_: 0.0),
     "what spreads and an uneven S tell": _without(ignorance, "_share", _by_distance),
+    "how whole mixtures of fit and guess are": _without(ignorance, "_whole", _as_believed),
 }

@@ -1,5 +1,6 @@
 """The constant guess, which knows nothing of embeddings but signs: what doubtful counts are drawn towards."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,8 @@ SPREAD = 0.08  # about ‖S − K/C‖² / K of random batches on trained networ
 # above which a fit can tell. On networks of development both are above in 81 and 86 of 100 batches that a client of a
 # long tail of classes draws, in one of 100 where training saw as much of all classes.
 FAVOURS, TELLS = 0.5, 0.15
+ERRORS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)  # of real-valued counts; more than the last hide what is whole
+ODDS = 8.0  # logarithm of the greatest odds of fit against guess that are looked at
 
 
 def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes) -> Pass:
@@ -77,14 +80,15 @@ def possible(cost: np.ndarray, like: Tensor) -> Tensor:
 
 
 def _share(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, near: float) -> float:
-    """How much is kept of the counts of a fit (C,) that are drawn towards the guess's (C,): the most of three.
+    """How much is kept of the counts of a fit (C,) that are drawn towards the guess's (C,).
+
+    A head that favours some classes whatever it sees, as one trained on few of them, has an uneven S, and the guess
+    has no say. Else the more of two is believed, as far as `_whole` bears it out:
 
     - A fit that is further from the guess than S is errs. The quotient of both squared distances would be its share if
-      its errors were independent of the guess's. They are not, and it is the square of that.
+      its errors were independent of the guess's. They are not, and it is the cube of that.
     - Errors add to how counts vary over the classes, those that `there` (C,) holds. If they are independent, that of
-      fit and guess tells how large those of either are; both are weighed by their squares, for the same reason.
-    - A head that favours some classes whatever it sees, as one trained on few of them, has an uneven S, and the guess
-      has no say.
+      fit and guess tells how large those of either are; both are weighed by their cubes, for the same reason.
     """
     apart = float((fit - guess).square().sum())
     level = max(float((guess + given.y)[there].mean()), torch.finfo(fit.dtype).tiny)
@@ -93,8 +97,24 @@ def _share(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, ne
     if apart <= near or (uneven > FAVOURS and uneven * of_bias > TELLS):
         return 1.0
     more = min(1.0, max(-1.0, (_spread(guess[there]) - _spread(fit[there])) / apart))
-    of_guess, of_fit = (1 + more) ** 2, (1 - more) ** 2
-    return max((near / apart) ** 2, of_guess / (of_guess + of_fit))
+    of_guess, of_fit = (1 + more) ** 3, (1 - more) ** 3
+    return _whole(fit[there], guess[there], max((near / apart) ** 3, of_guess / (of_guess + of_fit)))
+
+
+def _whole(fit: Tensor, guess: Tensor, believed: float) -> float:
+    """The share of the fit that is likely once one sees how near to whole numbers its mixtures with the guess are.
+
+    True counts are whole, and errors hide it. So a mixture's fractional parts are taken for a normal distribution
+    wrapped around the whole numbers, of any of the standard deviations `ERRORS`, and the log-odds of the
+    share for normal, of standard deviation 1, about what is `believed` of it. Returned is that of their posterior mean.
+    """
+    odds = torch.linspace(-ODDS, ODDS, 65).to(fit)
+    mixtures = guess + odds.sigmoid()[:, None] * (fit - guess)
+    away = (mixtures - mixtures.round())[..., None] + torch.arange(-2, 3).to(fit)
+    of_errors = [torch.exp(-((away / sd) ** 2) / 2).sum(dim=-1).div(sd).log().sum(dim=-1) for sd in ERRORS]
+    about = min(ODDS, max(-ODDS, math.log(max(believed, 1e-9) / max(1 - believed, 1e-9))))
+    weights = (torch.stack(of_errors).logsumexp(dim=0) - (odds - about) ** 2 / 2).softmax(dim=0)
+    return float((weights @ odds).sigmoid())
 
 
 def _spread(x: Tensor) -> float:
