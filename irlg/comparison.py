@@ -168,7 +168,7 @@ def _as_guessed(given: lattice.Problem, proofs: PresenceProofs) -> tuple[Presenc
 
 def _by_distance(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, near: float) -> float:
     apart = float((fit - guess).square().sum())
-    return ignorance._whole(fit[there], guess[there], (near / apart) ** 3) if apart > near else 1.0
+    return ignorance._whole(fit[there], guess[there], (near / apart) ** 2) if apart > near else 1.0
 
 
 def _as_believed(fit: Tensor, guess: Tensor, believed: float) -> float:

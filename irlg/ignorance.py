@@ -86,9 +86,9 @@ def _share(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, ne
     has no say. Else the more of two is believed, as far as `_whole` bears it out:
 
     - A fit that is further from the guess than S is errs. The quotient of both squared distances would be its share if
-      its errors were independent of the guess's. They are not, and it is the cube of that.
+      its errors were independent of the guess's. They are not, and it is the square of that.
     - Errors add to how counts vary over the classes, those that `there` (C,) holds. If they are independent, that of
-      fit and guess tells how large those of either are; both are weighed by their cubes, for the same reason.
+      fit and guess tells how large those of either are; both are weighed by their cubes: they are not, either.
     """
     apart = float((fit - guess).square().sum())
     level = max(float((guess + given.y)[there].mean()), torch.finfo(fit.dtype).tiny)
@@ -98,7 +98,7 @@ def _share(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, ne
         return 1.0
     more = min(1.0, max(-1.0, (_spread(guess[there]) - _spread(fit[there])) / apart))
     of_guess, of_fit = (1 + more) ** 3, (1 - more) ** 3
-    return _whole(fit[there], guess[there], max((near / apart) ** 3, of_guess / (of_guess + of_fit)))
+    return _whole(fit[there], guess[there], max((near / apart) ** 2, of_guess / (of_guess + of_fit)))
 
 
 def _whole(fit: Tensor, guess: Tensor, believed: float) -> float:

@@ -27,8 +27,8 @@ def uniform_draw(spread, seed):
 def test_doubtful_counts_are_drawn_towards_the_guess_by_how_much_either_errs(spread, share, monkeypatch):
     """A uniform draw of 400 from 100 classes, which the guess knows to 0.5, and a fit that claims to.
 
-    Errors are independent: the best share is 0.25 / (0.25 + spread²), of whose parts the cubes are taken, and it is 1
-    where the fit is as near as S may be. How whole mixtures are is left out, for that is another test's.
+    Errors are independent: the best share is 0.25 / (0.25 + spread²), of whose parts the cubes are taken, or more
+    where the fit is about as near as S may be. How whole mixtures are is left out, for that is another test's.
     """
     monkeypatch.setattr(ignorance, "_whole", lambda fit, guess, believed: believed)
     true, x, given, proofs = uniform_draw(spread, 0)
@@ -38,14 +38,14 @@ def test_doubtful_counts_are_drawn_towards_the_guess_by_how_much_either_errs(spr
     mixtures = [float((a * (x - 4) + (a - 1) * given.y).square().sum()) for a in np.linspace(0, 1, 1001)]
     best = np.argmin(mixtures) / 1000
     assert found.share == pytest.approx(
-        max(min(1, near / apart) ** 3, best**3 / (best**3 + (1 - best) ** 3)), abs=0.003
+        max(min(1, near / apart) ** 2, best**3 / (best**3 + (1 - best) ** 3)), abs=0.003
     )
     shares = [found.share]  # in each of them, errors and counts are correlated by chance
     for seed in range(1, 12):
         _, other, seen, signs = uniform_draw(spread, seed)
         one = a_pass(other, 0.5, [120.0, 120.0, 120.0])
         shares.append(ignorance.answer(seen, signs, estimator.Passes(3, one, one, "")).share)
-    assert np.mean(shares) == pytest.approx(share, abs=0.1)
+    assert np.mean(shares) == pytest.approx(share, abs=0.15)  # the larger of two is above both on average
     assert alone.share == 0
     rejected = ignorance.answer(given, proofs, estimator.Passes(3, dataclasses.replace(fit, misfit=9.0), fit, ""))
     assert found.misfit == fit.misfit and rejected.misfit == 9
