@@ -137,4 +137,4 @@ def test_a_beam_that_lost_the_likeliest_vector_says_so_and_a_wider_one_finds_mor
         assert certainty.mean() == pytest.approx(right.mean(), abs=0.05)
         assert certainty[right == 0].max(initial=0) < 0.01 and (certainty[right == 1] > 0.9).mean() > 0.9
     assert narrow[0].mean() < 0.6 < 0.9 < wider[0].mean()
-    assert narrow[2][narrow[0] == 0].max() > 0.999  # what a wrong one would claim
+    assert narrow[2][narrow[0] == 0].mean() > 0.5  # what the wrong ones would claim, on average
