@@ -35,7 +35,7 @@ def posterior(observation: Observation, nonnegative: bool | None, largest: int) 
     sizes, scores, misfits = list[int](), list[float](), list[float]()
     for size in range(least, largest + 1):
         proofs, scaled = presence_proofs(observation.of(size), nonnegative), given.of(size)
-        found = ignorance.answer(scaled, proofs, estimator.estimate(scaled, proofs))
+        found = ignorance.answer(scaled, proofs, estimator.estimate(scaled, proofs), even=False)
         counts = found.beam.vectors[0]
         prior = gammaln(size + 1) - gammaln(counts + 1).sum() - size * np.log(len(counts))
         sizes.append(size)

@@ -171,6 +171,10 @@ def _by_distance(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tens
     return ignorance._whole(fit[there], guess[there], (near / apart) ** 2) if apart > near else 1.0
 
 
+def _uneven(x: Tensor, there: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+    return x, torch.full_like(x, noise)
+
+
 def _as_believed(fit: Tensor, guess: Tensor, believed: float) -> float:
     return believed
 
@@ -189,5 +193,6 @@ ABLATIONS: dict[str, Method] = {
     "guess where the fit is doubtful": _without(ignorance, "doubtful", lambda one: False),
     "fit where it is doubtful": _without(ignorance, "_share", lambda *_: 0.0),
     "what spreads and an uneven S tell": _without(ignorance, "_share", _by_distance),
+    "how even the guess's counts are": _without(ignorance, "_evened", _uneven),
     "how whole mixtures of fit and guess are": _without(ignorance, "_whole", _as_believed),
 }

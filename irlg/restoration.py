@@ -65,7 +65,7 @@ class LatticeRestoration(Restoration):
     of `raw_counts`; `lower_bounds` (C,) int64, see `irlg.presence_proofs`; `candidates` (B, C) int64, the
     best vectors found, best first, and their `weights` (B,) among each other. The probability is the first
     weight, or less of it: without what a vector that the beam dropped may claim, 1/misfit where that is above 4,
-    no more than the fit's where counts are drawn towards the guess, and 0.98 where signs are used because the
+    half of the guess's share where counts are drawn towards it, and 0.98 where signs are used because the
     fit's embeddings bear them out.
 
     `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates,
