@@ -88,18 +88,21 @@ def _evened(x: Tensor, there: Tensor, noise: float) -> tuple[Tensor, Tensor]:
 
     x = n + level − S. Where S varies by `noise` about a line in n of slope SLOPE, this is the best linear predictor of
     n, whose variance is what that of x leaves (empirical Bayes: Efron and Morris, *Stein's Estimation Rule and Its
-    Competitors*, 1973). So it notices a batch that has about as many instances of each of its classes. A slope is not
-    known well enough to widen counts by: those that vary like a random draw's stay as they are. Only classes of
-    `there` (C,) that look present are drawn, those nearer to their own mean than to 0.
-    Where they vary much less than S should, it may be that S goes with n, as after a confident network: that is doubt.
+    Competitors*, 1973). So it notices a batch that has about as many instances of each of its classes. Beside the
+    three degrees of freedom that this takes, a standard deviation of chance is left to x, lest a few classes that
+    happen to be even are drawn. A slope is not known well enough to widen counts by: those that vary like a random
+    draw's stay as they are. Only classes of `there` (C,) that look present are drawn, those nearer to their own mean
+    than to 0. Where they vary much less than S should, S may go with n, as a confident network's does: that is doubt.
     """
     present = there
     while bool((fewer := present & (x >= x[present].mean() / 2)).sum() < present.sum()):
         present = fewer
-    varies = max(_spread(x[present]) / int(present.sum()), torch.finfo(x.dtype).tiny)
-    kept = min(1.0, max(0.0, 1 - noise / varies) / (1 - SLOPE))
-    doubt = max(1.0, min(noise / varies, (SPREAD * LEAST) ** -0.5)) ** 2
-    variance = torch.full_like(x, noise).masked_fill_(present, noise * max(kept, LEAST) * doubt)
+    spread = max(_spread(x[present]), SPREAD * noise, torch.finfo(x.dtype).tiny)
+    r = int(present.sum())
+    kept = min(1.0, max(0.0, 1 - max(0.0, r - 3 - math.sqrt(2 * r)) * noise / spread) / (1 - SLOPE))
+    doubt = max(1.0, r * noise / spread) ** 2
+    variance = torch.full_like(x, noise)
+    variance[present] *= min(max(kept, LEAST) * doubt, 1 / SPREAD)
     return torch.where(present, x[present].mean().lerp(x, kept), x), variance
 
 
