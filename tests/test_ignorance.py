@@ -123,6 +123,16 @@ def test_counts_that_vary_like_those_of_a_random_draw_stay_as_they_are():
     assert covariance.diagonal().std() < 1e-9 and float(covariance.sum().abs()) < 1e-6
 
 
+def test_a_few_classes_may_be_even_by_chance():
+    """Five, beside two that are nearer to 0; of twenty-five such it is no chance."""
+    few = torch.tensor([2.1, 1.9, 2.2, 1.8, 2.0, 0.4, -0.4]).double()
+    for x, drawn in ((few, False), (few.repeat(5), True)):
+        evened, _ = ignorance._evened(x, torch.ones(len(x), dtype=torch.bool), 0.1)
+        present = x > 1
+        assert torch.equal(evened[~present], x[~present])
+        assert torch.allclose(evened[present], torch.full_like(x, 2.0)[present] if drawn else x[present])
+
+
 def test_the_guess_is_trusted_half():
     """And the fit whole, which is all there is where both are near to each other."""
     _, x, given, proofs = uniform_draw(1.2, 0)
