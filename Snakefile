@@ -11,7 +11,7 @@ policy = config.get("policy", "auto")
 data = os.path.abspath(str(config.get("data") or "") or os.environ.get("IRLG_DATA") or "data")
 only = str(config.get("only") or "")
 
-package = sorted(str(path) for path in Path(workflow.basedir, "irlg").iterdir() if path.is_file())
+package = sorted(str(path) for path in Path(workflow.basedir, "irlg").rglob("*.*") if "__pycache__" not in path.parts)
 notebooks = sorted(path.stem for path in Path("notebooks").glob("[A-Z]_*.ipynb"))
 unknown = set(only) - {name[0] for name in notebooks}
 if unknown:

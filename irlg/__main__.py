@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from irlg import records, report
-from irlg.data import NAMES, POLICIES, open_images
+from irlg.data.datasets import NAMES, POLICIES, open_images
 
 
 def main() -> int:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from irlg import matching
+from irlg.data.sampling import stream
 from irlg.gradients import batch_gradient, last_layer_gradients
 from irlg.inversion import invert
 from irlg.objective import InversionConfig, Problem
 from irlg.observation import Observation
 from irlg.reference import Array, algorithm_1, inverting_gradients
 from irlg.restoration import restore
-from irlg.sampling import stream
 
 
 def random_layer(

@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from irlg.data import ImageSet
+from irlg.data.datasets import ImageSet
+from irlg.data.sampling import Indices, stream
 from irlg.metrics import scores
 from irlg.models import Classifier
 from irlg.observation import Observation
 from irlg.restoration import restore
-from irlg.sampling import Indices, stream
 
 METHODS = ("irlg", "uniform")
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from irlg import ignorance, matching, models
-from irlg.data import ImageSet
+from irlg.data.datasets import ImageSet
+from irlg.data.sampling import Indices, stream, uniform_batch
 from irlg.gradients import batch_gradient
 from irlg.inversion import Progress, invert
 from irlg.models import Classifier
 from irlg.objective import InversionConfig
 from irlg.observation import Observation
 from irlg.restoration import restore
-from irlg.sampling import Indices, stream, uniform_batch
 
 METHODS = {"restored": "irlg", "lattice": "lattice"}  # of irlg.restore, by treatment
 PROCESSES = 8  # at most, for the memory they take: 1.3 GB each for ResNet-18

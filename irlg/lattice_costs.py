@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from irlg.checks import best_seconds, random_layer
+from irlg.data.sampling import stream
 from irlg.observation import Observation
 from irlg.restoration import restore
-from irlg.sampling import stream
 
 Shape = tuple[int, int, int]
 EASY, LEARNT = (1000, 4096, 64), (1000, 512, 256)  # C, m and K of the two random problems

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from irlg import training
-from irlg.data import ImageSet
+from irlg.data.datasets import ImageSet
+from irlg.data.sampling import Indices, balanced_batch, stream, uniform_batch
 from irlg.models import Classifier, build, fcn3, lenet5
 from irlg.observation import Observation
-from irlg.sampling import Indices, balanced_batch, stream, uniform_batch
 
 ACTIVATIONS = {
     "LeNet-5": nn.ReLU,

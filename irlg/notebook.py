@@ -14,7 +14,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from irlg import records
-from irlg.data import POLICIES, ImageSet, open_images
+from irlg.data.datasets import POLICIES, ImageSet, open_images
 
 # What a parameter may be: a whole number in a range, one of some words, or any text.
 Allowed = range | tuple[str, ...] | type[str]

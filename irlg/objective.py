@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from irlg.data.sampling import stream
 from irlg.gradients import GradientOf
-from irlg.sampling import stream
 
 JOINT = ("joint", "joint-shared")
 

@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from irlg.checks import arrays
-from irlg.data import ImageSet
+from irlg.data.datasets import ImageSet
+from irlg.data.sampling import stream, uniform_batch
 from irlg.metrics import scores
 from irlg.models import Classifier
 from irlg.observation import Observation
 from irlg.reference import Array, algorithm_1
 from irlg.restoration import Restoration, restore
-from irlg.sampling import stream, uniform_batch
 
 
 @dataclass(frozen=True, eq=False)

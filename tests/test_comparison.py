@@ -19,7 +19,7 @@ from irlg import (
     networks,
     restore,
 )
-from irlg.data import open_images
+from irlg.data.datasets import open_images
 from irlg.training import adamw, sgd, train
 
 

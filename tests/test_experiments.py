@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from irlg import Observation, le_acc, ln_acc, models, restore
-from irlg.data import open_images
+from irlg.data.datasets import open_images
+from irlg.data.sampling import stream, uniform_batch
 from irlg.experiments import Batch, eval_trials, train_trials
-from irlg.sampling import stream, uniform_batch
 
 CIFAR = open_images("cifar100", policy="stand-in")
 

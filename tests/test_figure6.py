@@ -9,9 +9,9 @@ import torch
 
 from irlg import figure6, figure6_report
 from irlg.checks import inversion_seconds
-from irlg.data import open_images
+from irlg.data.datasets import open_images
+from irlg.data.sampling import stream
 from irlg.figure6 import Outcome
-from irlg.sampling import stream
 
 AT = " at 80 iterations"
 

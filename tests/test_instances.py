@@ -7,7 +7,7 @@ from torch import nn
 
 from irlg import Observation, models, restore
 from irlg.batch_size import posterior, rank
-from irlg.data import open_images
+from irlg.data.datasets import open_images
 from irlg.instances import explain
 from tests.test_lattice import from_cifar, linear
 from tests.test_restoration import observe, rebuilt

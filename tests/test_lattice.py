@@ -8,8 +8,8 @@ from torch import nn
 
 from irlg import Observation, lattice, models, presence_proofs, restore
 from irlg.checks import random_layer
-from irlg.data import open_images
-from irlg.sampling import balanced_batch, stream
+from irlg.data.datasets import open_images
+from irlg.data.sampling import balanced_batch, stream
 from tests.test_restoration import observe, problems, rebuilt
 
 

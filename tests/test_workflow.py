@@ -30,7 +30,12 @@ NAMES = (
 def checkout(tmp_path_factory):
     """A copy of what git tracks or would track, as a clone would have it."""
     copy = tmp_path_factory.mktemp("copy") / "irlg"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "data", "executed", "figures", "*.egg-info"))
+    everywhere = shutil.ignore_patterns(".*", "executed", "figures", "*.egg-info", "__pycache__")
+
+    def left_out(folder, names):
+        return everywhere(folder, names) | ({"data"} if Path(folder) == ROOT else set())
+
+    shutil.copytree(ROOT, copy, ignore=left_out)
     return copy
 
 

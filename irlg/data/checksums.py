@@ -20,7 +20,7 @@ class DamagedDataError(ValueError):
 
 def imagenet_compatible_crc32() -> dict[str, str]:
     """CRC-32 of each photograph of the ImageNet-compatible set, by its path below `val/`."""
-    text = resources.files("irlg").joinpath("imagenet_compatible.crc32").read_text()
+    text = resources.files("irlg.data").joinpath("imagenet_compatible.crc32").read_text()
     return {name: crc for crc, name in (line.split() for line in text.splitlines())}
 
 

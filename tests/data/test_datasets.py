@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irlg.data import NAMES, data_dir, open_images
-from irlg.integrity import MNIST_SHA256, DamagedDataError, imagenet_compatible_crc32
+from irlg.data.checksums import MNIST_SHA256, DamagedDataError, imagenet_compatible_crc32
+from irlg.data.datasets import NAMES, data_dir, open_images
 
 SHAPES = {"mnist": (1, 28, 28), "cifar100": (3, 32, 32), "imagenet": (3, 224, 224)}
 CLASSES = {"mnist": 10, "cifar100": 100, "imagenet": 1000}
@@ -73,7 +73,7 @@ def test_a_download_that_fails_is_one_short_line(tmp_path, monkeypatch, capfd):
         raise OSError("<urlopen error [Errno -2] Name or service not known>")
 
     monkeypatch.setenv("IRLG_DOWNLOAD", "1")
-    monkeypatch.setattr("irlg.data.CIFAR100.__init__", refuse)
+    monkeypatch.setattr("irlg.data.datasets.CIFAR100.__init__", refuse)
     images = open_images("cifar100", str(tmp_path))
     assert not images.real
     assert images.note.endswith("the download failed ([Errno -2] Name or service not known)")
@@ -89,7 +89,7 @@ def test_a_download_that_breaks_off_leaves_nothing_that_is_taken_for_data(tmp_pa
         raise OSError("connection reset")
 
     monkeypatch.setenv("IRLG_DOWNLOAD", "1")
-    monkeypatch.setattr("irlg.data.MNIST.__init__", half)
+    monkeypatch.setattr("irlg.data.datasets.MNIST.__init__", half)
     for _ in range(2):
         assert "download failed (connection reset)" in open_images("mnist", str(tmp_path)).note
     assert list(tmp_path.iterdir()) == []

@@ -17,9 +17,9 @@ from torch import Tensor
 from torchvision.datasets import CIFAR100, MNIST, ImageFolder
 from torchvision.transforms import functional as vision
 
-from irlg import standins
-from irlg.integrity import MNIST_SHA256, DamagedDataError, imagenet_compatible_crc32, verify
-from irlg.sampling import Indices
+from irlg.data import standins
+from irlg.data.checksums import MNIST_SHA256, DamagedDataError, imagenet_compatible_crc32, verify
+from irlg.data.sampling import Indices
 
 NAMES = ("mnist", "cifar100", "imagenet")
 POLICIES = ("auto", "real", "stand-in")
@@ -66,7 +66,7 @@ def data_dir(given: str = "") -> Path:
     That is `data/` of the checkout that holds this package, or of the current folder for an
     installed copy.
     """
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     default = checkout if (checkout / "run_all.sh").is_file() else Path()
     return Path(given or os.environ.get("IRLG_DATA") or default / "data")
 

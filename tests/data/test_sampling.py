@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irlg import tables
-from irlg.sampling import balanced_batch, stream, uniform_batch
+from irlg.data.sampling import balanced_batch, stream, uniform_batch
 
 LABELS = np.repeat(np.arange(100), 130)[np.random.default_rng(0).permutation(13000)]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from irlg.sampling import Indices, stream
+from irlg.data.sampling import Indices, stream
 
 PER_CLASS = 128  # what Table 4 asks of a class
 
