@@ -2,9 +2,8 @@
 
 from irlg.bounds import PresenceProofs, presence_proofs
 from irlg.gradients import batch_gradient, last_layer_gradients
-from irlg.inversion import DivergedError, Inversion, Progress, invert
+from irlg.inversion import DivergedError, Inversion, InversionConfig, Progress, invert
 from irlg.metrics import i_rec, le_acc, ln_acc
-from irlg.objective import InversionConfig
 from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
 

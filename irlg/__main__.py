@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from irlg import records, report
+from irlg.artifact import records, report
 from irlg.data.datasets import NAMES, POLICIES, open_images
 
 

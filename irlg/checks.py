@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from irlg import matching
+from irlg.artifact.timing import best_seconds
 from irlg.data.sampling import stream
 from irlg.gradients import batch_gradient, last_layer_gradients
-from irlg.inversion import invert
-from irlg.objective import InversionConfig, Problem
+from irlg.inversion import invert, matching
+from irlg.inversion.objective import InversionConfig, Problem
+from irlg.inversion.plain_loop import inverting_gradients
 from irlg.observation import Observation
-from irlg.reference import Array, algorithm_1, inverting_gradients
+from irlg.reference import Array, algorithm_1
 from irlg.restoration import restore
 
 
@@ -111,16 +112,6 @@ def solver_seconds(classes: int, width: int, batch_size: int, seed: int, device:
     ours = best_seconds(lambda: restore(observation, "irlg").raw_counts.cpu())  # waits for the device
     literal = best_seconds(lambda: algorithm_1(*arrays(observation), batch_size), times=1)
     return {"irlg": ours, "literal": literal}
-
-
-def best_seconds(work: Callable[[], object], times: int = 3) -> float:
-    """Seconds of `work`, the least of so many `times`."""
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
 
 
 def inversion_seconds(model: nn.Module, images: Tensor, labels: Tensor, config: InversionConfig) -> dict[str, float]:

@@ -12,13 +12,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from irlg import ignorance, matching, models
+from irlg import ignorance, models
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, stream, uniform_batch
 from irlg.gradients import batch_gradient
-from irlg.inversion import Progress, invert
+from irlg.inversion import InversionConfig, Progress, invert, matching
 from irlg.models import Classifier
-from irlg.objective import InversionConfig
 from irlg.observation import Observation
 from irlg.restoration import restore
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from irlg import statistics
+from irlg.artifact import statistics
+from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.tables import markdown, span
 from irlg.figure6 import Attack, Outcome
-from irlg.records import Claim
-from irlg.tables import markdown, on_real, span
 
 # Measured on the published pictures, dB: one soft label for the batch, restored labels; iterations.
 PAPER = {"CIFAR-100": (11.33, 17.12, 24_000), "MNIST": (11.89, 18.81, 8_000)}

@@ -1,11 +1,7 @@
 """The gradient of mean cross-entropy: of a last layer in closed form, of a whole model by autograd."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
-
-from irlg.convolution import FixedKernels
 
 
 def last_layer_gradients(embeddings: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,15 +40,20 @@ class GradientOf:
         """Logits (K, C) of images (K, ...)."""
         return torch.func.functional_call(self.model, {**self.parameters, **self.buffers}, (images,))
 
-    def __call__(self, images: Tensor, labels: Tensor, create_graph: bool = False) -> tuple[Tensor, ...]:
-        """One tensor a parameter, in the order of `model.parameters()`.
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy, () of images (K, ...) and labels: class indices (K,) or rows that sum to one (K, C)."""
+        return nn.functional.cross_entropy(self.logits(images), labels)
 
-        **Arguments:** `images` (K, ...); `labels`, class indices (K,) or rows that sum to one (K, C);
-        `create_graph`: whether the gradient is to be differentiated in turn, in images and labels.
+    def of(self, loss: Tensor, create_graph: bool = False) -> tuple[Tensor, ...]:
+        """The gradient of what `loss` returned, one tensor a parameter, in the order of `model.parameters()`.
+
+        `create_graph`: whether it is to be differentiated in turn, in images and labels.
         """
-        with FixedKernels() if create_graph else nullcontext():
-            loss = nn.functional.cross_entropy(self.logits(images), labels)
         return torch.autograd.grad(loss, list(self.parameters.values()), create_graph=create_graph)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """The gradient over a batch, as `of` its `loss`."""
+        return self.of(self.loss(images, labels))
 
 
 def batch_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:

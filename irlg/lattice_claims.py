@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from irlg import statistics
+from irlg.artifact import statistics
+from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.tables import span
 from irlg.lattice_costs import EASY, LEARNT, Costs
 from irlg.lattice_report import NAMES, calibration_error, certain, reliability
-from irlg.records import Claim
-from irlg.tables import PAPER_TABLE_4, on_real, span
+from irlg.tables import PAPER_TABLE_4
 
 # What the design's prototype reached on trained networks of its own, (LeAcc, LnAcc), ReLU detected and told.
 DESIGN = {

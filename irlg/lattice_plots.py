@@ -7,10 +7,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pandas.api.typing import DataFrameGroupBy
 
-from irlg.plots import BLUE, GREY, ORANGE, panels
+from irlg.artifact.style import BLUE, GREEN, GREY, ORANGE, panels
 
 Array = NDArray[np.float64]
-GREEN = "#4a9a5b"
 
 
 def explosion(grad_bias: Array, norms: Array, pooled: Array, true_norms: Array) -> Figure:

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from irlg import statistics
-from irlg.tables import aggregate, markdown, span
+from irlg.artifact import statistics
+from irlg.artifact.tables import markdown, span
+from irlg.tables import aggregate
 
 SETTING = ["network", "training", "draw"]
 BINS = np.linspace(0, 1, 11)

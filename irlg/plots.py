@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from irlg import tables
+from irlg.artifact.style import BLUE, GREY, ORANGE, panels
 
 Array = NDArray[np.float64]
-BLUE, ORANGE, GREY = "#2b6ca3", "#d9822b", "#8a8a8a"
 
 
 def gradient_errors(errors: pd.DataFrame) -> Figure:
@@ -150,9 +150,3 @@ def unique_initialisations(trials: pd.DataFrame) -> Figure:
     axis.set(xlabel="initialisation (blue: trials, orange: their mean)", ylabel="LnAcc", ylim=(-0.03, 1.03))
     axis.set_xticks(sorted(trials.initialisation.unique()))
     return figure
-
-
-def panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    # Not pyplot's figure, which Jupyter would show a second time.
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, list(np.ravel(figure.subplots(rows, columns)))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from irlg import statistics
-from irlg.records import Claim
+from irlg.artifact import statistics
+from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.tables import markdown, span
 
 # The configurations of Table 4, (NoC, MRoC), by the group that the appendix puts them in.
 DISTRIBUTIONS = {
@@ -165,11 +166,6 @@ def claims_4(table: pd.DataFrame, unique: pd.DataFrame) -> list[Claim]:
     return claims
 
 
-def on_real(data: str, verdict: str) -> str:
-    """`verdict`, unless `data` names a stand-in, as its source always says: then `"stand-in"`."""
-    return "stand-in" if "stand-in" in data else verdict
-
-
 def view(table: pd.DataFrame, keys: dict[str, str]) -> str:
     """A table of `aggregate` as Markdown for readers, three decimals.
 
@@ -191,16 +187,6 @@ def view(table: pd.DataFrame, keys: dict[str, str]) -> str:
         }
         rows.append(row)
     return markdown(pd.DataFrame(rows))
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """A frame of text as a Markdown table."""
-    return frame.to_markdown(index=False, disable_numparse=True)
-
-
-def span(low: float, high: float, digits: int = 3) -> str:
-    """An interval, `[low, high]`."""
-    return f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _intervals(row: Any) -> str:

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 
 from irlg import tables
-from irlg.report import MARKS, claims_table, readme_with
 from tests.conftest import ROOT
 
 PAPER = ROOT / "figures" / "paper"
@@ -58,11 +57,6 @@ def test_claims_of_table_3():
     assert verdicts == ["reproduced", "degrades"] * 2 + ["stand-in"] * 4
 
 
-def test_readme_keeps_what_is_outside_the_marks():
-    readme = f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter"
-    assert readme_with("new \\1", readme) == f"before\n{MARKS[0]}\nnew \\1\n{MARKS[1]}\nafter"
-
-
 needs_paper = pytest.mark.skipif(not PAPER.is_dir(), reason="no committed paper run")
 
 
@@ -85,11 +79,6 @@ def test_committed_tables_follow_from_committed_trials(stem, source, make):
         "F_unique": {"initialisation": "initialisation"},
     }[stem]
     assert tables.view(made, keys) in (PAPER / f"{stem}.md").read_text(encoding="utf-8")
-
-
-@needs_paper
-def test_readme_shows_the_committed_claims():
-    assert claims_table(PAPER) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @needs_paper

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from irlg import records
-from irlg.tables import markdown
+from irlg.artifact import records
+from irlg.artifact.tables import markdown
 
 MARKS = ("<!-- claims: written by `python -m irlg readme` -->", "<!-- /claims -->")
 

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from irlg.data.sampling import stream
 from irlg.gradients import GradientOf
+from irlg.inversion.convolution import FixedKernels
 
 JOINT = ("joint", "joint-shared")
 
@@ -172,7 +173,9 @@ class Problem:
 
     def objective(self, unknowns: list[Tensor]) -> Tensor:
         images, config = unknowns[0], self.config
-        gradient = self.gradient_of(images, self.label_rows(unknowns), create_graph=True)
+        with FixedKernels():
+            loss = self.gradient_of.loss(images, self.label_rows(unknowns))
+        gradient = self.gradient_of.of(loss, create_graph=True)
         priors = config.tv_weight * total_variation(images) + config.l2_weight * images.norm()
         return self.distance(gradient) + priors
 

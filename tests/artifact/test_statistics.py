@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from irlg.statistics import bootstrap, prediction, wilson
+from irlg.artifact.statistics import bootstrap, prediction, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(50, 50), (0, 50), (7, 31)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from irlg.objective import FIGURE_6, InversionConfig, Problem
+from irlg.inversion.objective import FIGURE_6, InversionConfig, Problem
 
 PLATEAU = 1e-3  # a smaller relative gain within `patience` iterations is none
 

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from scipy.ndimage import gaussian_filter
 
-from irlg import matching
+from irlg.inversion import matching
 from tests.conftest import random_images
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 import irlg
-from irlg import matching, models
+from irlg import models
 from irlg.gradients import GradientOf
-from irlg.inversion import DivergedError
-from irlg.objective import CosineDistance, Problem, total_variation
-from irlg.reference import inverting_gradients
+from irlg.inversion import DivergedError, matching
+from irlg.inversion.objective import CosineDistance, Problem, total_variation
+from irlg.inversion.plain_loop import inverting_gradients
 from tests.conftest import random_images
 
 

@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,9 @@ from typing import Any
 import pandas as pd
 import torch
 
+from irlg.artifact.claims import Claim
+
 PACKAGES = ("irlg", "torch", "torchvision", "torchmetrics", "numpy", "pandas", "scipy", "matplotlib", "papermill")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One line of the claims table: what is claimed, what the paper and this run say of it.
-
-    `interval` is that of `ours`, 95 %, or says what else bounds it; `n` counts trials.
-    """
-
-    claim: str
-    paper: str
-    ours: str
-    n: int
-    interval: str
-    data: str
-    verdict: str
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -50,7 +36,7 @@ def describe_device(device: str) -> str:
 
 def commit() -> str:
     """The checkout's commit, with `+changes` where package or notebooks differ from it."""
-    here = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve().parents[2]
     code = ["irlg", ":(glob)notebooks/*"]
     try:
         head = _git(here, "rev-parse", "--short=12", "HEAD")

@@ -13,7 +13,8 @@ import torch
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
-from irlg import records
+from irlg.artifact import records
+from irlg.artifact.claims import Claim
 from irlg.data.datasets import POLICIES, ImageSet, open_images
 
 # What a parameter may be: a whole number in a range, one of some words, or any text.
@@ -98,7 +99,7 @@ class Run:
         """Save per-trial rows, the source of the tables."""
         records.write_csv(self._file(f"{stem}.csv"), frame)
 
-    def finish(self, what: str, n: int, claims: list[records.Claim]) -> None:
+    def finish(self, what: str, n: int, claims: list[Claim]) -> None:
         """Fill the claim line at the top, and write the record, last of all files."""
         seconds = round(time.monotonic() - self._start, 1)
         record = {
