@@ -1,11 +1,11 @@
 """Instance-wise batch label restoration from the gradients of a classifier's last layer."""
 
-from irlg.bounds import PresenceProofs, presence_proofs
 from irlg.gradients import batch_gradient, last_layer_gradients
 from irlg.inversion import DivergedError, Inversion, InversionConfig, Progress, invert
 from irlg.metrics import i_rec, le_acc, ln_acc
 from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
+from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
 
 __all__ = [
     "DivergedError",

@@ -16,8 +16,8 @@ from irlg.inversion import invert, matching
 from irlg.inversion.objective import InversionConfig, Problem
 from irlg.inversion.plain_loop import inverting_gradients
 from irlg.observation import Observation
-from irlg.reference import Array, algorithm_1
 from irlg.restoration import restore
+from irlg.restoration.pseudocode import Array, algorithm_1
 
 
 def random_layer(

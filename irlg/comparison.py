@@ -13,13 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from irlg import decoding, estimator, ignorance, lattice, restoration
-from irlg.bounds import PresenceProofs, presence_proofs
-from irlg.decoding import decode
 from irlg.metrics import scores
 from irlg.networks import LONG_TAILED, Network
 from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
+from irlg.restoration.lattice import decoding, guess, layer, least_squares, logits, passes
+from irlg.restoration.lattice import method as the_method
+from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
+from irlg.restoration.lattice.decoding import decode
 from irlg.tables import DISTRIBUTIONS, row_name
 
 Method = Callable[[Observation], Restoration]
@@ -162,13 +163,13 @@ def _no_bounds(observation: Observation, nonnegative: bool | None = None) -> Pre
     return replace(proofs, lower_bounds=none, presumed=none, clear=none > 0, nonnegative=False, why="told")
 
 
-def _as_guessed(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, estimator.Passes]:
-    return proofs, estimator.estimate(given, proofs)
+def _as_guessed(given: layer.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, passes.Passes]:
+    return proofs, passes.estimate(given, proofs)
 
 
-def _by_distance(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, near: float) -> float:
-    apart = float((fit - guess).square().sum())
-    return ignorance._whole(fit[there], guess[there], (near / apart) ** 2) if apart > near else 1.0
+def _by_distance(given: layer.Problem, fit: Tensor, other: Tensor, there: Tensor, near: float) -> float:
+    apart = float((fit - other).square().sum())
+    return guess._whole(fit[there], other[there], (near / apart) ** 2) if apart > near else 1.0
 
 
 def _uneven(x: Tensor, there: Tensor, noise: float) -> tuple[Tensor, Tensor]:
@@ -182,17 +183,17 @@ def _as_believed(fit: Tensor, guess: Tensor, believed: float) -> float:
 # The lattice less one of its parts, by name.
 ABLATIONS: dict[str, Method] = {
     "nothing": METHODS["lattice, no search"],
-    "hard bounds and sign test": _without(restoration, "presence_proofs", _no_bounds),
+    "hard bounds and sign test": _without(the_method, "presence_proofs", _no_bounds),
     "sign test": partial(restore, search=False, nonnegative=False),
     "beam (width 1, the second 16)": _without(decoding, "WIDTH", 1),
-    "second, wider beam": _without(ignorance, "assured", lambda given, proofs, one: one),
-    "spread within a class (ω = 0)": _without(lattice, "OMEGA", 0.0),
-    "isotropic prior (ν₀ = 0)": _without(lattice, "NU_0", 0.0),
-    "further passes (two only)": _without(estimator, "PASSES", 2),
-    "signs that the embeddings bear out": _without(estimator, "solve", _as_guessed),
-    "guess where the fit is doubtful": _without(ignorance, "doubtful", lambda one: False),
-    "fit where it is doubtful": _without(ignorance, "_share", lambda *_: 0.0),
-    "what spreads and an uneven S tell": _without(ignorance, "_share", _by_distance),
-    "how even the guess's counts are": _without(ignorance, "_evened", _uneven),
-    "how whole mixtures of fit and guess are": _without(ignorance, "_whole", _as_believed),
+    "second, wider beam": _without(guess, "assured", lambda given, proofs, one: one),
+    "spread within a class (ω = 0)": _without(least_squares, "OMEGA", 0.0),
+    "isotropic prior (ν₀ = 0)": _without(logits, "NU_0", 0.0),
+    "further passes (two only)": _without(passes, "PASSES", 2),
+    "signs that the embeddings bear out": _without(passes, "solve", _as_guessed),
+    "guess where the fit is doubtful": _without(guess, "doubtful", lambda one: False),
+    "fit where it is doubtful": _without(guess, "_share", lambda *_: 0.0),
+    "what spreads and an uneven S tell": _without(guess, "_share", _by_distance),
+    "how even the guess's counts are": _without(guess, "_evened", _uneven),
+    "how whole mixtures of fit and guess are": _without(guess, "_whole", _as_believed),
 }

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from irlg import ignorance, models
+from irlg import models
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, stream, uniform_batch
 from irlg.gradients import batch_gradient
@@ -20,6 +20,7 @@ from irlg.inversion import InversionConfig, Progress, invert, matching
 from irlg.models import Classifier
 from irlg.observation import Observation
 from irlg.restoration import restore
+from irlg.restoration.rounding import largest_remainder
 
 METHODS = {"restored": "irlg", "lattice": "lattice"}  # of irlg.restore, by treatment
 PROCESSES = 8  # at most, for the memory they take: 1.3 GB each for ResNet-18
@@ -125,7 +126,7 @@ class Step:
         found = restore(Observation.from_batch(self.model(mode), images, self.labels), method)
         counts, size = found.counts, len(self.labels)
         if int(counts.sum()) != size:
-            counts = ignorance.largest_remainder(found.raw_counts, torch.zeros_like(counts), size)
+            counts = largest_remainder(found.raw_counts, torch.zeros_like(counts), size)
         return torch.repeat_interleave(torch.arange(len(counts), device=self.device), counts)
 
     @property

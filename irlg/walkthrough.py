@@ -12,8 +12,8 @@ from irlg.data.sampling import stream, uniform_batch
 from irlg.metrics import scores
 from irlg.models import Classifier
 from irlg.observation import Observation
-from irlg.reference import Array, algorithm_1
 from irlg.restoration import Restoration, restore
+from irlg.restoration.pseudocode import Array, algorithm_1
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,8 +20,3 @@ def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 def data() -> Path:
     """The folder of the datasets, whether or not anything is in it."""
     return Path(os.environ.get("IRLG_DATA", ROOT / "data")).resolve()
-
-
-def random_images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Pixels in [0, 1), the same for the same seed."""
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -7,19 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from irlg import (
-    comparison,
-    decoding,
-    lattice,
-    lattice_claims,
-    lattice_costs,
-    lattice_plots,
-    lattice_report,
-    models,
-    networks,
-    restore,
-)
+from irlg import comparison, lattice_claims, lattice_costs, lattice_plots, lattice_report, models, networks, restore
 from irlg.data.datasets import open_images
+from irlg.restoration.lattice import decoding, least_squares, logits
 from irlg.training import adamw, sgd, train
 
 
@@ -87,9 +77,9 @@ def test_batches_are_those_that_their_names_say_and_the_same_for_every_training(
 
 def test_trials_score_every_method_and_ablations_leave_no_trace(digits):
     _, kinds = digits
-    constants = decoding.WIDTH, lattice.OMEGA, lattice.NU_0
+    constants = decoding.WIDTH, least_squares.OMEGA, logits.NU_0
     frame = pd.DataFrame(comparison.trials(kinds[1], ["random 24"], 3, 0, comparison.METHODS | comparison.ABLATIONS))
-    assert constants == (decoding.WIDTH, lattice.OMEGA, lattice.NU_0)
+    assert constants == (decoding.WIDTH, least_squares.OMEGA, logits.NU_0)
     assert frame.groupby("method").size().eq(3).all() and frame.method.nunique() == len(
         comparison.METHODS | comparison.ABLATIONS
     )

@@ -4,7 +4,7 @@ from torch import nn
 
 from irlg.gradients import GradientOf
 from irlg.inversion.convolution import FixedKernels
-from tests.conftest import random_images
+from tests.helpers import random_images
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from irlg.gradients import GradientOf
 from irlg.inversion import DivergedError, matching
 from irlg.inversion.objective import CosineDistance, Problem, total_variation
 from irlg.inversion.plain_loop import inverting_gradients
-from tests.conftest import random_images
+from tests.helpers import random_images
 
 
 def linear_model(classes=5, pixels=64, dtype=torch.float64):

@@ -8,7 +8,7 @@ import torchvision
 from scipy.ndimage import gaussian_filter
 
 from irlg.inversion import matching
-from tests.conftest import random_images
+from tests.helpers import random_images
 
 
 @pytest.mark.parametrize("size", range(1, 7))

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irlg import decoding
-from irlg.decoding import decode, pivoted_ldl
+from irlg.restoration.lattice import decoding
+from irlg.restoration.lattice.decoding import decode, pivoted_ldl
 
 
 def random_covariance(rng, count, total_known=True):

@@ -6,11 +6,10 @@ import torch
 from torch import nn
 
 from irlg import Observation, models, restore
-from irlg.batch_size import posterior, rank
 from irlg.data.datasets import open_images
-from irlg.instances import explain
-from tests.test_lattice import from_cifar, linear
-from tests.test_restoration import observe, rebuilt
+from irlg.restoration.lattice.batch_size import posterior, rank
+from irlg.restoration.lattice.instances import explain
+from tests.helpers import from_cifar, linear, observe, rebuilt
 
 
 def confident(seed, labels, classes=24, width=16):
@@ -131,15 +130,6 @@ def test_where_the_batch_size_cannot_be_told_the_weights_say_so():
     assert restored.log_probability <= math.log(restored.batch_size_weights[0]) + 1e-9
     sizes, weights = posterior(seen, None, 80)
     assert sizes == restored.batch_sizes and weights.sum() == pytest.approx(1)
-
-
-def test_an_unknown_batch_size_is_for_the_lattice_alone():
-    seen = rebuilt(observe(6, 20, 4, 0), batch_size=None)
-    for method in ("irlg", "uniform"):
-        with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 1, got None"):
-            restore(seen, method)
-    with pytest.raises(ValueError, match="largest_batch: expected at least the rank of the gradients, 4, got 2"):
-        restore(seen, largest_batch=2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -69,7 +69,7 @@ def _decode(
         log_det = 2 * float(factor.diagonal().log().sum())
         mean, conditional = mean + (cross.T @ residual).numpy(), conditional - (cross.T @ cross).numpy()
     # How much more than the best a vector may cost. Few classes say little of whether the covariance is too
-    # narrow, and with a wider one (see `estimator`) what costs much more still has some weight.
+    # narrow, and with a wider one (see `passes`) what costs much more still has some weight.
     window = len(x) * np.expm1(min(2 * NEGLIGIBLE / len(x), 50.0))
     left = total - int(fixed.sum())
     vectors, costs, more, lost = _search(mean, conditional, lower[hard], penalty[hard], left, width, window)

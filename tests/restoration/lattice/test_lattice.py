@@ -6,11 +6,11 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from torch import nn
 
-from irlg import Observation, lattice, models, presence_proofs, restore
+from irlg import Observation, presence_proofs, restore
 from irlg.checks import random_layer
-from irlg.data.datasets import open_images
-from irlg.data.sampling import balanced_batch, stream
-from tests.test_restoration import observe, problems, rebuilt
+from irlg.restoration.lattice import layer, least_squares, logits
+from irlg.restoration.lattice.counts import real_counts
+from tests.helpers import from_cifar, linear, observe, problems, rebuilt
 
 
 @pytest.mark.parametrize("absent", [[], [1], [0, 3]])
@@ -19,16 +19,16 @@ def test_least_squares_is_the_dense_bayesian_solution(absent, first):
     """Equation (3) against the posterior means of μ and Δ with the full m-dimensional model."""
     rng, C = np.random.default_rng(3), 5
     seen = observe(C, 3, 30, 3)
-    problem = lattice.problem(seen)
+    problem = layer.problem(seen)
     n = torch.as_tensor(rng.integers(1, 9, size=C)).double()
     n[absent] = 0
     present = torch.nonzero(n)[:, 0]
     P = torch.softmax(torch.as_tensor(rng.normal(size=(C, C))), 1)
     rho = torch.as_tensor(rng.uniform(0.1, 0.5, C))
-    fit = lattice.least_squares(problem, n, None if first else P[present], rho)
+    fit = least_squares.least_squares(problem, n, None if first else P[present], rho)
     # Y[:, d] = y μ_d + M Δ[:, d] + noise, for each column d: prior variance D of Δ, a flat one of μ.
     M = (-torch.diag(n) if first else P.T * n - torch.diag(n)).numpy()
-    D = (1 - lattice.OMEGA) + lattice.OMEGA / n.clamp(min=1).numpy()
+    D = (1 - least_squares.OMEGA) + least_squares.OMEGA / n.clamp(min=1).numpy()
     Y = seen.size * (seen.grad_weight - seen.grad_weight.mean(dim=0)).double().numpy()
     y = problem.y.numpy()
     design = np.hstack([y[:, None], M])
@@ -54,17 +54,17 @@ def test_covariance_is_that_of_counts_over_draws_of_the_model():
     mean, omega = torch.as_tensor(rng.normal(size=m)), weight @ weight.T
     errors, covariances = [], []
     for _ in range(draws):
-        of_class = math.sqrt(1 - lattice.OMEGA) * torch.as_tensor(rng.normal(size=(C, m)))
-        within = math.sqrt(lattice.OMEGA) * torch.as_tensor(rng.normal(size=(len(labels), m)))
+        of_class = math.sqrt(1 - least_squares.OMEGA) * torch.as_tensor(rng.normal(size=(C, m)))
+        within = math.sqrt(least_squares.OMEGA) * torch.as_tensor(rng.normal(size=(len(labels), m)))
         embeddings = mean + of_class[labels] + within
-        given = lattice.problem(Observation.from_embeddings(embeddings, labels, linear(weight, bias)))
+        given = layer.problem(Observation.from_embeddings(embeddings, labels, linear(weight, bias)))
         one_hot = nn.functional.one_hot(labels).double()
         true = one_hot.T / n[:, None] @ torch.softmax(embeddings @ weight.T + bias, 1)
-        rough = lattice.least_squares(given, n, true, n)
-        s2 = lattice.real_counts(given, rough, omega.clone(), true[[*range(C), 0]], counts)[2][:C]
-        fit = lattice.least_squares(given, n, true, lattice.row_noise(n, 0 * n, true, true, s2, 0.02))
-        P = lattice.mean_softmax(fit.Z, omega, counts)
-        x, R, _ = lattice.real_counts(given, fit, omega.clone(), P, counts)
+        rough = least_squares.least_squares(given, n, true, n)
+        s2 = real_counts(given, rough, omega.clone(), true[[*range(C), 0]], counts)[2][:C]
+        fit = least_squares.least_squares(given, n, true, least_squares.row_noise(n, 0 * n, true, true, s2, 0.02))
+        P = logits.mean_softmax(fit.Z, omega, counts)
+        x, R, _ = real_counts(given, fit, omega.clone(), P, counts)
         errors.append((x - n).numpy())
         covariances.append(R.numpy())
     empirical, stated = np.cov(np.stack(errors).T), np.mean(covariances, axis=0)
@@ -79,30 +79,14 @@ def test_covariance_is_that_of_counts_over_draws_of_the_model():
 def test_logits_of_combinations_are_those_by_the_product_of_weights_and_gradients(rows):
     """Few rows skip W ∇Wᵀ, many use it; blocks of W Wᵀ are that of the whole."""
     seen, rng = observe(40, 12, 30, 0), np.random.default_rng(0)
-    layer = lattice.Layer(seen)
+    last = layer.Layer(seen)
     combination = torch.as_tensor(rng.normal(size=(rows, 40)))
     centred = (seen.grad_weight - seen.grad_weight.mean(dim=0)).double()
-    torch.testing.assert_close(layer.embeddings(combination), combination @ centred)
-    torch.testing.assert_close(layer.logits(combination), combination @ centred @ seen.weight.double().T)
-    assert ("product" in vars(layer)) is (rows > 40 / 8)
-    wide = torch.as_tensor(rng.normal(size=(2 * lattice.BLOCK + 9, 7)))
-    torch.testing.assert_close(lattice._gram(wide), wide @ wide.T)
-
-
-def linear(weight, bias):
-    head = nn.Linear(*weight.T.shape).double()
-    head.weight.data, head.bias.data = weight, bias
-    return head
-
-
-def from_cifar(noc, mroc, trial, seed=0, activation=nn.ReLU):
-    images = open_images("cifar100", policy="stand-in")
-    model = models.build(models.lenet5, seed, activation=activation)
-    indices = balanced_batch(stream(0, "lattice", noc, mroc, trial), images.labels, noc, mroc)
-    with torch.no_grad():
-        embeddings = model.hidden(model.features(images.load(indices)))
-    labels = torch.as_tensor(images.labels[indices])
-    return Observation.from_embeddings(embeddings, labels, model.head), torch.bincount(labels, minlength=100)
+    torch.testing.assert_close(last.embeddings(combination), combination @ centred)
+    torch.testing.assert_close(last.logits(combination), combination @ centred @ seen.weight.double().T)
+    assert ("product" in vars(last)) is (rows > 40 / 8)
+    wide = torch.as_tensor(rng.normal(size=(2 * layer.BLOCK + 9, 7)))
+    torch.testing.assert_close(layer._gram(wide), wide @ wide.T)
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.LeakyReLU])
@@ -228,15 +212,3 @@ def test_same_input_same_bits():
     seen, _ = from_cifar(100, 10, 0)
     one, two = restore(seen, "lattice"), restore(seen, "lattice")
     assert torch.equal(one.raw_counts, two.raw_counts) and torch.equal(one.weights, two.weights)
-
-
-@pytest.mark.parametrize(("option", "default"), [("nonnegative", None), ("search", True), ("largest_batch", 256)])
-def test_options_are_for_the_lattice_alone(option, default):
-    other = 7 if option == "largest_batch" else not default
-    with pytest.raises(ValueError, match=f"{option}: expected {default} for method 'irlg', got {other}"):
-        restore(observe(3, 2, 4, 0), "irlg", **{option: other})
-
-
-def test_nonnegative_is_yes_no_or_unknown():
-    with pytest.raises(ValueError, match="nonnegative: expected True, False or None, got 'no'"):
-        restore(observe(5, 4, 6, 0), nonnegative="no")

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from irlg import Observation, estimator, ignorance, lattice, presence_proofs, restore
+from irlg import Observation, presence_proofs, restore
 from irlg.checks import random_layer
-from irlg.decoding import Beam, decode
-from tests.test_lattice import from_cifar, linear
-from tests.test_restoration import rebuilt
+from irlg.restoration.lattice import layer, passes
+from irlg.restoration.lattice.decoding import decode
+from tests.helpers import a_pass, from_cifar, linear, rebuilt
 
 
 def bias_changed(seen, change):
@@ -73,24 +73,14 @@ def test_a_failing_factorisation_is_a_reason_and_keeps_the_best_earlier_pass(mon
             raise np.linalg.LinAlgError("singular, says the test")
         return decode(*arguments)
 
-    monkeypatch.setattr("irlg.estimator.decode", fail_later)
+    monkeypatch.setattr("irlg.restoration.lattice.passes.decode", fail_later)
     restored = restore(seen, "lattice")
     assert restored.diagnostics["passes"] == 1 and "singular, says the test" in restored.diagnostics["stopped"]
     assert torch.equal(restored.counts, true)
-    monkeypatch.setattr("irlg.ignorance.decode", fail_later)
+    monkeypatch.setattr("irlg.restoration.lattice.guess.decode", fail_later)
     nothing = restore(seen, "lattice")  # now the first pass fails too, and what ignores the embeddings
     assert nothing.log_probability == -math.inf and nothing.diagnostics["passes"] == 0
     assert int(nothing.counts.sum()) == 128
-
-
-def a_pass(x, deviation, costs):
-    """A pass of counts `x` and R = `deviation`² I but for the sum, whose decoded vectors cost so much."""
-    classes = len(x)
-    covariance = deviation**2 * (torch.eye(classes).double() - 1 / (classes + 1e-6))
-    near = ignorance.largest_remainder(x, torch.zeros(classes, dtype=torch.int64), round(float(x.sum()))).numpy()
-    vectors = np.stack([np.roll(near, shift) for shift in range(len(costs))])
-    beam = Beam(vectors, np.array(costs), 0.0)
-    return estimator.weigh(x, covariance, beam, torch.eye(classes), torch.eye(classes), None)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +105,7 @@ def test_a_beam_that_lost_the_likeliest_vector_says_so_and_a_wider_one_finds_mor
     of the wrong vectors has one, and few of the right ones are doubted.
     """
     seen = from_cifar(100, 4, 0)[0]
-    given, proofs = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
+    given, proofs = layer.problem(seen), presence_proofs(seen, nonnegative=False)
     proofs = dataclasses.replace(proofs, presumed=torch.zeros_like(proofs.presumed))
     found = []
     for seed in range(40):
@@ -128,9 +118,9 @@ def test_a_beam_that_lost_the_likeliest_vector_says_so_and_a_wider_one_finds_mor
         x = true + rng.multivariate_normal(np.zeros(100), covariance)
         P = torch.full((1, 100), 0.01).double()
         few = decode(x, covariance, np.zeros(100, dtype=int), np.zeros(100), 400, width=4)
-        one = estimator.weigh(torch.as_tensor(x), torch.as_tensor(covariance), few, P, torch.zeros_like(P), None)
-        wide = estimator.assured(given, proofs, one)
-        assert (wide is one) == (one.trust > 1 - estimator.STRAYED)
+        one = passes.weigh(torch.as_tensor(x), torch.as_tensor(covariance), few, P, torch.zeros_like(P), None)
+        wide = passes.assured(given, proofs, one)
+        assert (wide is one) == (one.trust > 1 - passes.STRAYED)
         found.append([(bool((p.beam.vectors[0] == true).all()), p.certainty, p.weights[0]) for p in (one, wide)])
     narrow, wider = np.array(found).transpose(1, 2, 0)
     for right, certainty, _ in (narrow, wider):

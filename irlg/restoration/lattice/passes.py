@@ -8,9 +8,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from irlg import decoding, lattice
-from irlg.bounds import PresenceProofs
-from irlg.decoding import Array, Beam, decode
+from irlg.restoration.lattice import decoding
+from irlg.restoration.lattice.bounds import PresenceProofs
+from irlg.restoration.lattice.counts import real_counts
+from irlg.restoration.lattice.decoding import Array, Beam, decode
+from irlg.restoration.lattice.layer import Problem
+from irlg.restoration.lattice.least_squares import ClassMeans, least_squares, row_noise
+from irlg.restoration.lattice.logits import logit_covariance, mean_softmax
 
 PASSES = 10
 KAPPA = (0.25, 0.02)  # regularisation of the first pass; halved in each, down to the second number
@@ -31,8 +35,8 @@ BORNE_OUT = 0.98  # probability, at most, of counts that rest on such signs: a c
 class Pass:
     """What one pass found: real-valued counts `x` and their covariance, and the decoded vectors.
 
-    `P` and `s2` (r + 1, C) and `means` are those of `lattice`; `means` is `None` where nothing was fitted.
-    `share` of `x` is the fit's, the rest that of the constant guess (see `irlg.ignorance`). `weights` are those of
+    `P` and `s2` (r + 1, C) and `means` are those of equations (3) to (6); `means` is `None` where nothing was fitted.
+    `share` of `x` is the fit's, the rest that of the constant guess (see `guess`). `weights` are those of
     the beam's vectors among each other; the probability of each is its weight times `trust`.
     """
 
@@ -44,7 +48,7 @@ class Pass:
     score: float  # minus twice the log-evidence, up to a constant
     P: Tensor
     s2: Tensor
-    means: lattice.ClassMeans | None
+    means: ClassMeans | None
     trust: float
     share: float = 1.0
 
@@ -72,7 +76,7 @@ class Passes:
     stopped: str
 
 
-def estimate(given: lattice.Problem, proofs: PresenceProofs) -> Passes:
+def estimate(given: Problem, proofs: PresenceProofs) -> Passes:
     """Run the passes; none where the bias gradient is 0 but for rounding, which says nothing of the counts."""
     if float(given.y.abs().max()) <= 16 * given.rounding * given.batch_size:
         return Passes(0, None, None, "the gradients are 0 but for rounding")
@@ -101,7 +105,7 @@ def estimate(given: lattice.Problem, proofs: PresenceProofs) -> Passes:
     return Passes(count, best, recent[-1] if recent else None, reason)
 
 
-def solve(given: lattice.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, Passes]:
+def solve(given: Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, Passes]:
     """`estimate`, and once more where it was guessed whether signs are used, and the fit speaks for the contrary.
 
     Clear signs that were not used are, where the counts are not sure without and the mean embedding of the fit is
@@ -141,7 +145,7 @@ def doubtful(one: Pass) -> bool:
     return bool(one.weights[0] < UNSURE or one.misfit > REJECTED)
 
 
-def assured(given: lattice.Problem, proofs: PresenceProofs, one: Pass) -> Pass:
+def assured(given: Problem, proofs: PresenceProofs, one: Pass) -> Pass:
     """A pass whose counts are not doubtful, or the same with a wider beam if its own may have lost a likelier vector.
 
     All that such a beam holds share a wrong beginning, and the best of them looks sure beside the others. A wider one
@@ -156,7 +160,7 @@ def assured(given: lattice.Problem, proofs: PresenceProofs, one: Pass) -> Pass:
     return weigh(one.x, one.covariance, beam, one.P, one.s2, one.means)
 
 
-def _start(given: lattice.Problem, proofs: PresenceProofs) -> Tensor:
+def _start(given: Problem, proofs: PresenceProofs) -> Tensor:
     """Real-valued counts, (C,), from which the passes begin: the constant guess, but at least the bounds."""
     lower = proofs.presumed.double()
     guess = given.batch_size / len(given.y) - given.y
@@ -164,21 +168,19 @@ def _start(given: lattice.Problem, proofs: PresenceProofs) -> Tensor:
     return n * (given.batch_size / n.sum())
 
 
-def _pass(
-    given: lattice.Problem, proofs: PresenceProofs, n: Tensor, v: Tensor, earlier: list[Pass], kappa: float
-) -> Pass:
+def _pass(given: Problem, proofs: PresenceProofs, n: Tensor, v: Tensor, earlier: list[Pass], kappa: float) -> Pass:
     """Equations (3) to (7) once, from counts `n` (C,) of variance `v` (C,) and the two passes before, or fewer."""
     classes = torch.nonzero(n)[:, 0]
     if earlier:
         before, last = earlier[0], earlier[-1]
         P_old, P, s2 = before.P[before.rows(classes)], last.P[last.rows(classes)], last.s2[last.rows(classes)]
-        fit = lattice.least_squares(given, n, P, lattice.row_noise(n[classes], v, P, P_old, s2, kappa))
+        fit = least_squares(given, n, P, row_noise(n[classes], v, P, P_old, s2, kappa))
     else:
-        fit = lattice.least_squares(given, n, None, torch.full_like(n, kappa))
+        fit = least_squares(given, n, None, torch.full_like(n, kappa))
     counts = torch.cat([n[classes], n.new_zeros(1)])  # with that of the other classes
-    omega = lattice.logit_covariance(given, fit, counts[:-1])
-    P = lattice.mean_softmax(fit.Z, omega, counts)
-    x, covariance, s2 = lattice.real_counts(given, fit, omega, P, counts)
+    omega = logit_covariance(given, fit, counts[:-1])
+    P = mean_softmax(fit.Z, omega, counts)
+    x, covariance, s2 = real_counts(given, fit, omega, P, counts)
     if not bool(torch.isfinite(covariance.sum() + x.sum())):  # one that is not makes the sum so
         raise np.linalg.LinAlgError("the covariance of the counts is not finite")
     lower = proofs.presumed.cpu().numpy()
@@ -197,7 +199,7 @@ def penalty(proofs: PresenceProofs, odds: float = 1.0) -> np.ndarray:
     return cost * proofs.unlikely.double().cpu().numpy()
 
 
-def weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, means: lattice.ClassMeans | None) -> Pass:
+def weigh(x: Tensor, covariance: Tensor, beam: Beam, P: Tensor, s2: Tensor, means: ClassMeans | None) -> Pass:
     """A pass of these, with the weights of the beam's vectors, and the trust that what it lost leaves them."""
     least = float(beam.costs[0])
     misfit = max(1.0, least / len(x))

@@ -1,7 +1,14 @@
 """Algorithm 1 of the appendix, vectorised: embeddings, probabilities, equation (6), rounding."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
+
+from irlg.observation import Observation
+from irlg.restoration.method import Method
+from irlg.restoration.result import Restoration
+from irlg.restoration.rounding import round_counts
 
 
 def class_embeddings(grad_weight: Tensor, grad_bias: Tensor) -> Tensor:
@@ -55,11 +62,14 @@ def solve_counts(probabilities: Tensor, grad_bias: Tensor, batch_size: int) -> T
     return torch.linalg.pinv(bordered) @ torch.cat([total, right])
 
 
-def round_counts(raw_counts: Tensor, batch_size: int) -> Tensor:
-    """The paper's rounding: negative entries to 0, the rest to the nearest, above K to 0.
+def _irlg(observation: Observation) -> Restoration:
+    """Algorithm 1."""
+    grad_bias = observation.grad_bias.double()
+    embed = partial(class_embeddings, observation.grad_weight, grad_bias)
+    probabilities = class_probabilities(embed(), observation.weight.double(), observation.bias.double())
+    raw = solve_counts(probabilities, grad_bias, observation.size)
+    counts = round_counts(raw, observation.size)
+    return Restoration(counts, raw, probabilities, "irlg", embed)
 
-    **Arguments:** `raw_counts` (C,), `batch_size` K. **Returns:** (C,) int64. The sum may differ
-    from K: no repair enters the published metrics.
-    """
-    counts = raw_counts.clamp(min=0).round()
-    return torch.where(counts > batch_size, 0, counts).to(torch.int64)
+
+METHOD = Method("irlg", _irlg, needs=frozenset({"bias", "sign", "size"}))

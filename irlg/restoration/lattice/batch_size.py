@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from scipy.special import gammaln
 
-from irlg import estimator, ignorance, lattice
-from irlg.bounds import presence_proofs
-from irlg.instances import rounding
 from irlg.observation import Observation
+from irlg.restoration.lattice import guess, layer, passes
+from irlg.restoration.lattice.bounds import presence_proofs
+from irlg.restoration.lattice.instances import rounding
 
 # Evidence is a sum over classes whose errors are not independent, least of all on trained networks:
 # differences between candidates count a tenth.
@@ -27,15 +27,15 @@ def posterior(observation: Observation, nonnegative: bool | None, largest: int) 
 
     Gradients are means, so a batch and its copies are the same observation. What speaks against the
     larger K is the prior: labels are taken to be drawn uniformly, and all counts to have a common
-    divisor is then a rare event. Signs are used as first guessed, not tried both ways (`estimator.solve`), which
+    divisor is then a rare event. Signs are used as first guessed, not tried both ways (`passes.solve`), which
     would take twice as long. Empty where no candidate up to `largest` can be.
     """
     least = max(1, rank(observation))
-    given = lattice.problem(observation.of(least))
+    given = layer.problem(observation.of(least))
     sizes, scores, misfits = list[int](), list[float](), list[float]()
     for size in range(least, largest + 1):
         proofs, scaled = presence_proofs(observation.of(size), nonnegative), given.of(size)
-        found = ignorance.answer(scaled, proofs, estimator.estimate(scaled, proofs), even=False)
+        found = guess.answer(scaled, proofs, passes.estimate(scaled, proofs), even=False)
         counts = found.beam.vectors[0]
         prior = gammaln(size + 1) - gammaln(counts + 1).sum() - size * np.log(len(counts))
         sizes.append(size)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from irlg import Observation, bounds, estimator, lattice, presence_proofs, restoration, restore
-from irlg.bounds import DETECTED, NOT_DETECTED, SUPPOSED
+from irlg import Observation, presence_proofs, restore
 from irlg.checks import random_layer
-from tests.test_lattice import from_cifar
-from tests.test_restoration import rebuilt
+from irlg.restoration.lattice import bounds, layer, method, passes
+from irlg.restoration.lattice.bounds import DETECTED, NOT_DETECTED, SUPPOSED
+from tests.helpers import from_cifar, rebuilt
 
 
 @pytest.mark.parametrize(("shallow", "clear"), [(5, 100), (40, 60)])
@@ -89,29 +89,29 @@ def confident(trial, shift, classes):
 @pytest.mark.parametrize(("shift", "classes", "used"), [(0.0, 100, True), (1.6, 50, False)])
 def test_signs_are_taken_for_what_the_embeddings_bear_out_unless_told(monkeypatch, shift, classes, used):
     """Nearly each row shows a sign: after a ReLU with all classes present, and where embeddings are signed."""
-    monkeypatch.setattr(estimator, "doubtful", lambda one: True)
+    monkeypatch.setattr(passes, "doubtful", lambda one: True)
     for trial in range(5):
         seen, true = confident(trial, shift, classes)
-        given, told = lattice.problem(seen), presence_proofs(seen, nonnegative=False)
+        given, told = layer.problem(seen), presence_proofs(seen, nonnegative=False)
         assert int(told.clear.sum()) >= 90
-        assert estimator.solve(given, told)[0] is told
+        assert passes.solve(given, told)[0] is told
         detected = dataclasses.replace(told.supposing(True, 100), why=DETECTED)
         for guess in (dataclasses.replace(told, why=NOT_DETECTED), detected):  # whatever was guessed at first
-            proofs, passes = estimator.solve(given, guess)
+            proofs, found = passes.solve(given, guess)
             assert proofs.nonnegative is used
-            assert passes.best.misfit <= estimator.REJECTED
-            right = passes.best.beam.vectors[0] == true.numpy()
+            assert found.best.misfit <= passes.REJECTED
+            right = found.best.beam.vectors[0] == true.numpy()
             assert right.mean() > 0.8
 
 
 def test_counts_that_rest_on_supposed_signs_are_never_sure(monkeypatch):
-    monkeypatch.setattr(estimator, "doubtful", lambda one: True)
+    monkeypatch.setattr(passes, "doubtful", lambda one: True)
     seen, _ = confident(0, 0.0, 100)
     undetected = dataclasses.replace(presence_proofs(seen, False), why=NOT_DETECTED)
-    monkeypatch.setattr(restoration, "presence_proofs", lambda seen, nonnegative: undetected)
+    monkeypatch.setattr(method, "presence_proofs", lambda seen, nonnegative: undetected)
     restored = restore(seen, search=False)
     assert restored.diagnostics["nonnegative_why"] == SUPPOSED
-    assert restored.log_probability <= math.log(estimator.BORNE_OUT)
+    assert restored.log_probability <= math.log(passes.BORNE_OUT)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.01])

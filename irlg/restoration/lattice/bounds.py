@@ -9,7 +9,7 @@ from torch import Tensor
 from irlg.observation import Observation, precision
 
 SIGNS = 16  # positive entries without a negative one that a row needs, to tell of embeddings
-# Reasons why signs are used or not; those of a guess may be thought better of (see `estimator.solve`).
+# Reasons why signs are used or not; those of a guess may be thought better of (see `passes.solve`).
 DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the embeddings bear it out"
 # How negative an entry must be, as a share of the row's largest, to prove presence on a guess. On networks of
 # development the rows of absent classes reach 0.02 after a LeakyReLU, and 0.04 to 0.13 after a SiLU; few others

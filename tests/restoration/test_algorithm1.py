@@ -9,26 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from irlg import Observation, restore
-from irlg.algorithm1 import round_counts, solve_counts
 from irlg.checks import arrays, random_layer, solver_differences, solver_problem
-from irlg.reference import algorithm_1
-
-problems = {
-    "classes": st.integers(2, 20),
-    "width": st.integers(1, 30),
-    "batch": st.integers(1, 60),
-    "seed": st.integers(0, 2**31),
-}
-
-
-def observe(classes, width, batch, seed, labels=None):
-    embeddings, drawn, head = random_layer(np.random.default_rng(seed), classes, width, batch)
-    return Observation.from_embeddings(embeddings, drawn if labels is None else torch.as_tensor(labels), head)
-
-
-def rebuilt(seen, **changes):
-    names = ("grad_weight", "grad_bias", "weight", "bias", "batch_size")
-    return Observation(**{name: changes.get(name, getattr(seen, name)) for name in names})
+from irlg.restoration.algorithm1 import solve_counts
+from irlg.restoration.pseudocode import algorithm_1
+from irlg.restoration.rounding import round_counts
+from tests.helpers import observe, problems, rebuilt
 
 
 def exact(seen):
@@ -152,11 +137,6 @@ def test_uniform_is_the_constant_guess():
     expected = 9 / 6 - 9 * seen.grad_bias.numpy()
     np.testing.assert_allclose(restore(seen, "uniform").raw_counts, expected)
     assert restore(seen, "uniform").embeddings is None
-
-
-def test_unknown_method():
-    with pytest.raises(ValueError, match=r"method: expected one of \['lattice', 'irlg', 'uniform'\], got 'svd'"):
-        restore(observe(3, 2, 4, 0), "svd")
 
 
 def test_rounding_follows_the_paper():

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irlg import lattice
-from irlg.bounds import PresenceProofs, most_unsigned
-from irlg.decoding import Beam, decode
-from irlg.estimator import FAILURES, UNSURE, Pass, Passes, assured, doubtful, penalty, weigh
+from irlg.restoration.lattice.bounds import PresenceProofs, most_unsigned
+from irlg.restoration.lattice.decoding import Beam, decode
+from irlg.restoration.lattice.layer import Problem
+from irlg.restoration.lattice.passes import FAILURES, UNSURE, Pass, Passes, assured, doubtful, penalty, weigh
+from irlg.restoration.rounding import largest_remainder
 
 SPREAD = 0.08  # about ‖S − K/C‖² / K of random batches on trained networks of development, where most have 0.05 to 0.2
 SLOPE = 0.2  # what S grows by with a count: 0.04 on networks of development after 1 epoch, 0.24 after 12
@@ -23,7 +24,7 @@ ERRORS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)  # of real-valued counts; m
 ODDS = 8.0  # logarithm of the greatest odds of fit against guess that are looked at
 
 
-def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes, even: bool = True) -> Pass:
+def answer(given: Problem, proofs: PresenceProofs, passes: Passes, even: bool = True) -> Pass:
     """The best pass or, where that is doubtful, its real-valued counts drawn towards the constant guess's.
 
     On trained networks R is too narrow to weigh a pass by; `_share` tells how much of it is kept. The covariances
@@ -54,9 +55,7 @@ def answer(given: lattice.Problem, proofs: PresenceProofs, passes: Passes, even:
     return replace(drawn, share=share, misfit=max(drawn.misfit, misfit), trust=trust)
 
 
-def guess(
-    given: lattice.Problem, proofs: PresenceProofs, even: bool = True
-) -> tuple[Tensor, Tensor, np.ndarray, float]:
+def guess(given: Problem, proofs: PresenceProofs, even: bool = True) -> tuple[Tensor, Tensor, np.ndarray, float]:
     """S_j = Σ_k p_{k,j} the same for all classes but for some noise, and no more of ∇W than its signs.
 
     The relative variance of the noise is SPREAD C/K. A class without a sign of presence is the likelier to be absent,
@@ -111,7 +110,7 @@ def possible(cost: np.ndarray, like: Tensor) -> Tensor:
     return torch.as_tensor((cost <= 0) | (cost > 0).all(), device=like.device)
 
 
-def _share(given: lattice.Problem, fit: Tensor, guess: Tensor, there: Tensor, near: float) -> float:
+def _share(given: Problem, fit: Tensor, guess: Tensor, there: Tensor, near: float) -> float:
     """How much is kept of the counts of a fit (C,) that are drawn towards the guess's (C,).
 
     A head that favours some classes whatever it sees, as one trained on few of them, has an uneven S, and the guess
@@ -151,14 +150,3 @@ def _whole(fit: Tensor, guess: Tensor, believed: float) -> float:
 
 def _spread(x: Tensor) -> float:
     return float((x - x.mean()).square().sum())
-
-
-def largest_remainder(x: Tensor, lower: Tensor, total: int) -> Tensor:
-    """Whole counts near `x` (C,), at least `lower` (C,), that sum to `total`, (C,) int64."""
-    room = (x - lower).clamp(min=0)
-    room = room if float(room.sum()) > 0 else torch.ones_like(room)
-    share = room * ((total - lower.sum()) / room.sum())
-    counts = lower + share.floor().to(torch.int64)
-    first = torch.argsort(share - share.floor(), descending=True, stable=True)
-    counts[first[: total - int(counts.sum())]] += 1
-    return counts

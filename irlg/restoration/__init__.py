@@ -1,0 +1,12 @@
+"""From an observation to label counts: `irlg.restore` and its methods.
+
+`registry` has them by name, `method` says what one is and `result` what it returns. `algorithm1` is the appendix's,
+`pseudocode` the same written out, its oracle; `uniform` is the constant guess, `lattice` exact counts with a
+probability; `rounding` is what they share.
+"""
+
+from irlg.restoration.lattice.method import LatticeRestoration
+from irlg.restoration.registry import restore
+from irlg.restoration.result import Restoration
+
+__all__ = ["LatticeRestoration", "Restoration", "restore"]

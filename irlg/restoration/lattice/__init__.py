@@ -1,0 +1,26 @@
+"""Exact counts by generalised least squares and lattice decoding: the equations of the design.
+
+n_j = Σ_k p_{k,j} − K∇b_j exactly. Class embeddings are taken as draws around a common mean, so that
+K∇W is linear in them with rows of known covariance, and least squares gives class logits,
+probabilities, and real-valued counts with their covariance; the most likely whole counts under it
+are decoded, and all is repeated with them until it is stable. A module a step, in the order in which data flow:
+
+- `bounds`: what the gradients prove without any model (equation 1);
+- `layer`: the last layer as observed, centred over classes and scaled by K;
+- `least_squares`: class embeddings and logits (equation 3);
+- `logits`: their covariance, and mean softmax under it (equations 4 and 5);
+- `counts`: real-valued counts and their covariance (equation 6);
+- `decoding`: the most likely whole ones (equation 7);
+- `passes`: all of these repeated until stable, and how far the result is to be trusted;
+- `guess`: what doubtful counts are drawn towards;
+- `instances`: each instance on its own, where the counts are not sure;
+- `batch_size`: K, where it is not told;
+- `method`: the method that all this makes, and what it returns.
+
+Symbols: C classes, embeddings of width m, K instances; n (C,) counts and v (C,) their variances,
+row c of P the mean softmax of class c. One function stands for one group of equations.
+
+A class of no instances has no column in M, so only the r classes with n > 0 are computed, and V is
+diagonal plus low rank. Arrays by class have those r rows; where they have one more, it is the last,
+which stands for every other class: its embedding is the common mean.
+"""

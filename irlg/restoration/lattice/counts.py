@@ -1,0 +1,38 @@
+"""Real-valued counts and their covariance (design, equation 6)."""
+
+import torch
+from torch import Tensor
+
+from irlg.restoration.lattice import least_squares
+from irlg.restoration.lattice.layer import Problem
+from irlg.restoration.lattice.least_squares import Fit
+
+FLOOR = 0.03  # standard deviation that the model cannot do without, in counts
+
+
+def real_counts(given: Problem, fit: Fit, omega: Tensor, P: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Equation (6): x (C,), its covariance R (C, C) given Σ x = K, and s2 (r + 1, C) for the next pass.
+
+    **Arguments:** `omega` (C, C), whose memory R takes; `P` (r + 1, C) and `n` (r + 1,), whose last is 0.
+    """
+    P_omega = P @ omega
+    var = omega.diagonal() - 2 * P_omega + (P_omega * P).sum(dim=1, keepdim=True)
+    s2 = least_squares.OMEGA * var.clamp(min=0)
+    P, P_omega, var, n = P[:-1], P_omega[:-1], var[:-1].clamp(min=0), n[:-1]
+    x = P.T @ n - given.y
+    # G = diag(q) − Pᵀ diag(n∘u) P has low rank beside its diagonal: G Ω Gᵀ is multiplied out.
+    scaled = (n * (1 - fit.B @ given.y))[:, None] * P
+    q = scaled.sum(dim=0)
+    half = (P_omega @ P.T / 2) @ scaled - P_omega * q  # scaledᵀ half and its transpose are added, C × C each
+    R = omega.mul_(q).mul_(q[:, None]).addmm_(scaled.T, half).addmm_(half.T, scaled).div_(fit.h)
+    psi = (fit.D - (fit.B * fit.M.T).sum(dim=1) * fit.D).clamp(min=0)
+    counts, bernoulli = n[:, None], P * (1 - P)
+    of_means = torch.minimum(psi[:, None] * counts**2 * P**2 * var, counts**2 * bernoulli)
+    spread = s2[:-1]
+    third_order = torch.expm1(spread.clamp(max=50)) - spread  # the bound takes over long before
+    of_instances = counts * torch.minimum(P**2 * third_order, bernoulli)
+    of_rounding = (given.rounding * given.y) ** 2 / 12  # that of ∇b, uniform; it shows in bfloat16
+    R.diagonal().add_((of_means + of_instances).sum(dim=0) + of_rounding + FLOOR**2)
+    ones = R.sum(dim=1)
+    # The sum is known; a thousandth of an instance is left to keep R positive definite.
+    return x, R.addr_(ones, ones / (ones.sum() + 1e-6), alpha=-1), s2

@@ -1,0 +1,30 @@
+"""How class logits vary, and the mean softmax that instances of a class have (design, equations 4 and 5)."""
+
+import torch
+from torch import Tensor
+
+from irlg.restoration.lattice import least_squares
+from irlg.restoration.lattice.layer import Problem
+from irlg.restoration.lattice.least_squares import Fit
+
+NU_0 = 5.0  # observations that the isotropic prior of the logits' covariance is worth
+
+
+def logit_covariance(given: Problem, fit: Fit, n: Tensor) -> Tensor:
+    """Equation (4): Ω (C, C), an inverse-Wishart mean with an isotropic prior. `n` (r,)."""
+    w = n.clamp(max=1) / fit.D
+    dof = (n.clamp(max=1).sum() - 1).clamp(min=0)
+    S0 = fit.Zd.T @ (w[:, None] * fit.Zd)
+    spread = given.layer.gram.trace().double().clamp(min=torch.finfo(n.dtype).tiny)
+    t0 = 0.5 * fit.means.mu.square().mean() * spread  # keeps C = 2 honest
+    t = (S0.trace() + t0) / (dof + 1)
+    return S0.add_(given.layer.gram, alpha=float(NU_0 * t / spread)).div_(dof + NU_0)
+
+
+def mean_softmax(Z: Tensor, omega: Tensor, n: Tensor) -> Tensor:
+    """Equation (5): mean softmax of each row of `Z` (rows, C) under within-class spread. `n` (rows,)."""
+    f = least_squares.OMEGA * (1 - 1 / n.clamp(min=1))[:, None]
+    P = torch.softmax(Z, dim=1)
+    for _ in range(2):
+        P = torch.softmax(Z + f / 2 * (omega.diagonal() - 2 * P @ omega).clamp(-4, 4), dim=1)
+    return P

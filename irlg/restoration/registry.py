@@ -1,0 +1,73 @@
+"""The methods of restoration by name, and the one call that they share."""
+
+from typing import Literal, overload
+
+from irlg.observation import Observation
+from irlg.restoration import algorithm1, uniform
+from irlg.restoration.lattice import method as lattice
+from irlg.restoration.method import Method
+from irlg.restoration.result import Restoration
+
+METHODS: dict[str, Method] = {each.METHOD.name: each.METHOD for each in (lattice, algorithm1, uniform)}
+LARGEST_BATCH = 256
+
+
+@overload
+def restore(
+    observation: Observation,
+    method: Literal["lattice"] = "lattice",
+    nonnegative: bool | None = None,
+    search: bool = True,
+    largest_batch: int = LARGEST_BATCH,
+) -> lattice.LatticeRestoration: ...
+
+
+@overload
+def restore(observation: Observation, method: str) -> Restoration: ...
+
+
+def restore(
+    observation: Observation,
+    method: str = "lattice",
+    nonnegative: bool | None = None,
+    search: bool = True,
+    largest_batch: int = LARGEST_BATCH,
+) -> Restoration:
+    """Restore how many instances of each class the observed batch held.
+
+    **Arguments:** `method`:
+
+    - `"lattice"`: least squares over all classes at once, then the most likely whole counts that sum
+      to K and obey the hard bounds, with a probability: a `LatticeRestoration`.
+    - `"irlg"`: Algorithm 1 of the appendix.
+    - `"uniform"`: the constant guess Σ_k p_{k,j} = K/C in n_j = Σ_k p_{k,j} − K∇b_j, which looks at
+      nothing but ∇b: the yardstick for every other method.
+
+    The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU); `None`
+    guesses, by a class that shows no sign of presence, or by the mean embedding of the fit.
+    `search`: whether to look for each instance on its own where the counts are not sure, K < C/2 and
+    C K³ ≤ 2·10⁷; it takes up to some seconds.
+    `largest_batch`: the largest K that is tried where the observation does not say it.
+
+    Noise and compression are not in the model, and with two classes their one difference is all there is to
+    learn a covariance from: there the probability is no certificate.
+
+    Everything is computed in float64, but for W Wᵀ, which enters a prior. **Raises:** `ValueError` for an
+    unknown method or `nonnegative`, for options of `"lattice"` with another, and for an unknown K with
+    another or with more instances than `largest_batch`.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
+    chosen, options = METHODS[method], dict[str, object]()
+    for name, value, default in (
+        ("nonnegative", nonnegative, None),
+        ("search", search, True),
+        ("largest_batch", largest_batch, LARGEST_BATCH),
+    ):
+        if name in chosen.options:
+            options[name] = value
+        elif value != default:
+            raise ValueError(f"{name}: expected {default} for method {method!r}, got {value!r}")
+    if "size" in chosen.needs:
+        _ = observation.size  # raises where it is not known
+    return chosen.function(observation, **options)

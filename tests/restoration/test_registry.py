@@ -1,0 +1,44 @@
+import pytest
+
+from irlg import restore
+from irlg.restoration.method import Method
+from irlg.restoration.registry import METHODS
+from tests.helpers import observe, rebuilt
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match=r"method: expected one of \['lattice', 'irlg', 'uniform'\], got 'svd'"):
+        restore(observe(3, 2, 4, 0), "svd")
+
+
+@pytest.mark.parametrize(("option", "default"), [("nonnegative", None), ("search", True), ("largest_batch", 256)])
+def test_options_are_for_the_lattice_alone(option, default):
+    other = 7 if option == "largest_batch" else not default
+    with pytest.raises(ValueError, match=f"{option}: expected {default} for method 'irlg', got {other}"):
+        restore(observe(3, 2, 4, 0), "irlg", **{option: other})
+
+
+def test_nonnegative_is_yes_no_or_unknown():
+    with pytest.raises(ValueError, match="nonnegative: expected True, False or None, got 'no'"):
+        restore(observe(5, 4, 6, 0), nonnegative="no")
+
+
+def test_an_unknown_batch_size_is_for_the_lattice_alone():
+    seen = rebuilt(observe(6, 20, 4, 0), batch_size=None)
+    for method in ("irlg", "uniform"):
+        with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 1, got None"):
+            restore(seen, method)
+    with pytest.raises(ValueError, match="largest_batch: expected at least the rank of the gradients, 4, got 2"):
+        restore(seen, largest_batch=2)
+
+
+def test_a_method_is_held_to_what_it_declares(monkeypatch):
+    seen = observe(6, 20, 4, 0)
+    monkeypatch.setitem(METHODS, "told", Method("told", lambda observation, search: search, options=("search",)))
+    assert restore(rebuilt(seen, batch_size=None), "told", search=False) is False
+    with pytest.raises(ValueError, match="largest_batch: expected 256 for method 'told', got 9"):
+        restore(seen, "told", largest_batch=9)
+    monkeypatch.setitem(METHODS, "sized", Method("sized", lambda observation: observation, needs=frozenset({"size"})))
+    assert restore(seen, "sized") is seen
+    with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 1, got None"):
+        restore(rebuilt(seen, batch_size=None), "sized")
