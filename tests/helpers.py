@@ -1,17 +1,24 @@
 """What tests of several rooms make their cases with."""
 
 import numpy as np
+import pandas as pd
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch import nn
 
 from irlg import Observation, models
-from irlg.checks import random_layer
+from irlg.appendix.random_layers import random_layer
+from irlg.appendix.scores import view
 from irlg.data.datasets import open_images
 from irlg.data.sampling import balanced_batch, stream
 from irlg.restoration.lattice import passes
 from irlg.restoration.lattice.decoding import Beam
 from irlg.restoration.rounding import largest_remainder
+from tests.conftest import ROOT
+
+PAPER = ROOT / "figures" / "paper"
+needs_paper = pytest.mark.skipif(not PAPER.is_dir(), reason="no committed paper run")
 
 problems = {
     "classes": st.integers(2, 20),
@@ -60,3 +67,17 @@ def a_pass(x, deviation, costs):
 def random_images(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """Pixels in [0, 1), the same for the same seed."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def scored(row="Unique NoC=100, MRoC=1", ln=(0.9, 0.92, 0.93), initialisation=0, method="irlg", **more):
+    """Per-trial rows of one row of a table, LnAcc `ln`."""
+    frame = pd.DataFrame({"row": row, "method": method, "trial": range(len(ln)), "ln_acc": ln})
+    frame = frame.assign(le_acc=1.0, i_rec=1.0, K=100, total=100, exact=np.array(ln) == 1, data="CIFAR-100")
+    return frame.assign(initialisation=initialisation, **more)
+
+
+def follows_from_committed_trials(make, source, stem, keys):
+    """Whether `make` of the committed per-trial rows is the committed table, as file and as shown."""
+    made, committed = make(pd.read_csv(PAPER / f"{source}.csv")), pd.read_csv(PAPER / f"{stem}.csv")
+    pd.testing.assert_frame_equal(made, committed, check_dtype=False, rtol=1e-12)
+    return view(made, keys) in (PAPER / f"{stem}.md").read_text(encoding="utf-8")

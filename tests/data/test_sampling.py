@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irlg import tables
+from irlg.appendix.published import DISTRIBUTIONS
 from irlg.data.sampling import balanced_batch, stream, uniform_batch
 
 LABELS = np.repeat(np.arange(100), 130)[np.random.default_rng(0).permutation(13000)]
 
 
-@given(st.sampled_from([p for pairs in tables.DISTRIBUTIONS.values() for p in pairs]), st.integers(0, 2**31))
+@given(st.sampled_from([p for pairs in DISTRIBUTIONS.values() for p in pairs]), st.integers(0, 2**31))
 def test_exactly_the_stated_noc_and_mroc_without_repeats(pair, seed):
     noc, mroc = pair
     indices = balanced_batch(stream(seed, "row", 0), LABELS, noc, mroc)

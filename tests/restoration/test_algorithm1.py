@@ -1,6 +1,5 @@
 import pickle
 
-import mpmath
 import numpy as np
 import pytest
 import torch
@@ -9,50 +8,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from irlg import Observation, restore
-from irlg.checks import arrays, random_layer, solver_differences, solver_problem
+from irlg.appendix.random_layers import arrays, random_layer
 from irlg.restoration.algorithm1 import solve_counts
 from irlg.restoration.pseudocode import algorithm_1
 from irlg.restoration.rounding import round_counts
 from tests.helpers import observe, problems, rebuilt
-
-
-def exact(seen):
-    """Algorithm 1 from the same float64 input in arithmetic of 50 digits."""
-    with mpmath.workdps(50):
-        grad_weight, grad_bias, weight, bias = (mpmath.matrix(part.tolist()) for part in arrays(seen))
-        classes, width, size = weight.rows, weight.cols, seen.batch_size
-        system, right = mpmath.matrix(classes, classes), mpmath.matrix(classes, 1)
-        mean = mpmath.fsum(grad_bias) / classes
-        for i in range(classes):
-            e = [grad_weight[i, d] / grad_bias[i] for d in range(width)]
-            z = [mpmath.fdot(weight[j, :], e) + bias[j] for j in range(classes)]
-            total = mpmath.fsum(map(mpmath.exp, z))
-            for j in range(classes):
-                system[j, i] = mpmath.exp(z[j]) / total - (i == j) + mpmath.mpf(1) / classes
-            right[i] = size * (grad_bias[i] - mean) + mpmath.mpf(size) / classes
-        return np.array([float(n) for n in mpmath.lu_solve(system, right)])
-
-
-def test_solver_equals_the_literal_pseudo_code_on_1000_problems():
-    """To 1e-9; or, where the system is so ill-conditioned that this cannot be, both to what rounding allows.
-
-    Which of the two comes nearer to exact there differs from one processor to the next.
-    """
-    differences = solver_differences(1000, seed=0)
-    beyond = differences[differences.difference >= 1e-9]
-    assert len(beyond) <= 3 and (beyond.condition > 1e5).all()
-    for number in beyond.index:
-        seen = solver_problem(number, seed=0)
-        truth, literal = exact(seen), algorithm_1(*arrays(seen), seen.batch_size)[1]
-        allowed = differences.condition[number] * np.finfo(float).eps * np.abs(truth).max()
-        for raw in (restore(seen, "irlg").raw_counts.numpy(), literal):
-            assert np.abs(raw - truth).max() < allowed
-
-
-def test_the_exact_solution_agrees_with_both_where_it_is_well_conditioned():
-    seen = solver_problem(3, seed=0)
-    for raw in (restore(seen, "irlg").raw_counts.numpy(), algorithm_1(*arrays(seen), seen.batch_size)[1]):
-        np.testing.assert_allclose(raw, exact(seen), atol=1e-9)
 
 
 @pytest.mark.parametrize("margin", [20.0, 60.0, 800.0])

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from torch import nn
 
 from irlg import Observation, presence_proofs, restore
-from irlg.checks import random_layer
+from irlg.appendix.random_layers import random_layer
 from irlg.restoration.lattice import layer, least_squares, logits
 from irlg.restoration.lattice.counts import real_counts
 from tests.helpers import from_cifar, linear, observe, problems, rebuilt

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from irlg import Observation, presence_proofs, restore
-from irlg.checks import random_layer
+from irlg.appendix.random_layers import random_layer
 from irlg.restoration.lattice import layer, passes
 from irlg.restoration.lattice.decoding import decode
 from tests.helpers import a_pass, from_cifar, linear, rebuilt

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from irlg import Observation, presence_proofs, restore
-from irlg.checks import random_layer
+from irlg.appendix.random_layers import random_layer
 from irlg.restoration.lattice import bounds, layer, method, passes
 from irlg.restoration.lattice.bounds import DETECTED, NOT_DETECTED, SUPPOSED
 from tests.helpers import from_cifar, rebuilt

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from irlg.appendix.random_layers import random_layer
 from irlg.artifact.timing import best_seconds
-from irlg.checks import random_layer
 from irlg.data.sampling import stream
 from irlg.observation import Observation
 from irlg.restoration import restore

@@ -1,4 +1,4 @@
-"""The networks that notebook G compares methods on: untrained, and after some training."""
+"""Networks to compare methods on: untrained, and after some training."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from irlg import training
+from irlg.appendix import training
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, balanced_batch, stream, uniform_batch
 from irlg.models import Classifier, build, fcn3, lenet5

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from irlg.checks import arrays
+from irlg.appendix.random_layers import arrays
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import stream, uniform_batch
 from irlg.metrics import scores

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from irlg.figure6 import Outcome, Step
+from irlg.appendix.d_gradient_inversion.attacks import Outcome, Step
 
 INCHES = 0.88  # of an image's side, with what surrounds it
 

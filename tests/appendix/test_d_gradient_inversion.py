@@ -7,18 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
-from irlg import figure6, figure6_report
-from irlg.checks import inversion_seconds
+from irlg.appendix.d_gradient_inversion import attacks, claims, tables
+from irlg.appendix.d_gradient_inversion.attacks import Outcome
+from irlg.appendix.d_gradient_inversion.timing import inversion_seconds
 from irlg.data.datasets import open_images
 from irlg.data.sampling import stream
-from irlg.figure6 import Outcome
 
 AT = " at 80 iterations"
 
 
 @pytest.fixture(scope="module")
 def step():
-    return figure6.mnist_step(open_images("mnist", policy="stand-in"), 6, 0, "cpu")
+    return attacks.mnist_step(open_images("mnist", policy="stand-in"), 6, 0, "cpu")
 
 
 def outcome(psnr, exact=True):
@@ -43,14 +43,14 @@ def test_a_batch_of_figure_6_has_its_images_and_classes():
     labels = np.repeat(np.arange(20), 30)
     splits = set()
     for trial in range(30):
-        indices = figure6.figure_6_batch(stream(0, trial), labels, 16, 10)
+        indices = attacks.figure_6_batch(stream(0, trial), labels, 16, 10)
         classes, counts = np.unique(labels[indices], return_counts=True)
         assert len(set(indices)) == counts.sum() == 16 and len(classes) == 10
         assert (np.diff(labels[indices]) >= 0).all()
         splits.add(tuple(counts))
     assert len(splits) > 20
     with pytest.raises(ValueError, match="classes: expected at most the 2 images of a batch, got 3"):
-        figure6.figure_6_batch(stream(0), labels, 2, 3)
+        attacks.figure_6_batch(stream(0), labels, 2, 3)
 
 
 def test_restored_labels_are_sorted_and_as_many_as_images(step):
@@ -61,16 +61,16 @@ def test_restored_labels_are_sorted_and_as_many_as_images(step):
 
 @pytest.mark.parametrize("dataset", ["MNIST", "CIFAR-100"])
 def test_attacks_differ_in_what_they_say_they_do(dataset):
-    rows = figure6.attacks(dataset, 100)
-    paper = figure6.published(dataset, 100)
+    rows = attacks.attacks(dataset, 100)
+    paper = attacks.published(dataset, 100)
     assert [row.config for row in rows[:4]] == [paper] * 4
     assert {row.labels for row in rows[:4]} == {"joint-shared", "joint", "restored", "true"}
     assert rows[4].config != paper and rows[4].config.steps <= 100
 
 
 def test_an_outcome_is_in_the_originals_order(step):
-    attack = figure6.attacks("MNIST", 8)[3]
-    result = figure6.attack_step(replace(attack, config=replace(attack.config, interval=2)), step)
+    attack = attacks.attacks("MNIST", 8)[3]
+    result = attacks.attack_step(replace(attack, config=replace(attack.config, interval=2)), step)
     assert result.exact and result.images.shape == step.originals.shape and len(result.scores) == 6
     assert [row["iteration"] for row in result.trace] == [0, 2, 4, 6, 8]
     assert list(result.snapshots) == [0, 2, 8] and torch.equal(result.snapshots[8], result.images)
@@ -83,15 +83,15 @@ def test_attacks_side_by_side_give_what_they_give_one_by_one(step, monkeypatch):
         pools.append(workers)
         return ProcessPoolExecutor(workers, *arguments)
 
-    monkeypatch.setattr(figure6, "ProcessPoolExecutor", pool)
-    other = figure6.mnist_step(open_images("mnist", policy="stand-in"), 6, 1, "cpu")
-    rows = [replace(attack, config=figure6.published("MNIST", 3)) for attack in figure6.attacks("MNIST", 3)[2:4]]
+    monkeypatch.setattr(attacks, "ProcessPoolExecutor", pool)
+    other = attacks.mnist_step(open_images("mnist", policy="stand-in"), 6, 1, "cpu")
+    rows = [replace(attack, config=attacks.published("MNIST", 3)) for attack in attacks.attacks("MNIST", 3)[2:4]]
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)  # a worker for each, with a thread each
-        together = figure6.run([step, other], rows)
+        together = attacks.run([step, other], rows)
         torch.set_num_threads(1)
-        alone = figure6.run([step, other], rows)
+        alone = attacks.run([step, other], rows)
     finally:
         torch.set_num_threads(threads)
     assert pools == [2] and list(together) == [0, 1]
@@ -104,10 +104,10 @@ def test_attacks_side_by_side_give_what_they_give_one_by_one(step, monkeypatch):
 
 
 def test_the_table_and_the_gain_over_images(outcomes):
-    table = figure6_report.table(outcomes, figure6.attacks("MNIST", 8000)).set_index("attack")
+    table = tables.table(outcomes, attacks.attacks("MNIST", 8000)).set_index("attack")
     assert table.psnr["joint"] == 16 and table.N["joint"] == 4 and table.psnr_by_seed["joint"] == "16.00 16.00"
     assert table.iterations["tuned"] == 2000
-    mean, (low, high), n = figure6_report.gain(outcomes, "restored", "joint")
+    mean, (low, high), n = tables.gain(outcomes, "restored", "joint")
     assert (mean, n) == (3.5, 4) and 3 <= low <= mean <= high <= 4
 
 
@@ -120,15 +120,15 @@ def test_the_table_and_the_gain_over_images(outcomes):
     ],
 )
 def test_claims(outcomes, steps, data, verdicts):
-    table = figure6_report.table(outcomes, figure6.attacks("MNIST", steps))
-    found = figure6_report.claims("MNIST", data, outcomes, table)
+    table = tables.table(outcomes, attacks.attacks("MNIST", steps))
+    found = claims.claims("MNIST", data, outcomes, table)
     assert [claim.verdict for claim in found] == verdicts
     assert found[0].paper == "18.81 dB" and found[0].ours == "19.50 dB" and found[0].n == 4
     assert found[1].paper == "+6.92 dB" and found[1].ours == "+9.50 dB"
 
 
 def test_the_attack_and_the_plain_loop_are_timed_on_the_same(step):
-    speed = inversion_seconds(step.model("eval"), step.originals, step.labels, figure6.published("MNIST", 3))
+    speed = inversion_seconds(step.model("eval"), step.originals, step.labels, attacks.published("MNIST", 3))
     assert speed["irlg"] > 0 and speed["plain"] > 0 and abs(speed["difference"]) < 0.1
     assert abs(speed["in_float64"]) < 1e-6
 
@@ -145,4 +145,4 @@ def test_the_attack_and_the_plain_loop_are_timed_on_the_same(step):
 )
 def test_the_verdict_on_speed(plain, device, difference, verdict):
     speed = {"irlg": 0.1, "plain": plain, "difference": 0.5, "in_float64": difference}
-    assert figure6_report.speed_claim("FCN-3", speed, device, "MNIST").verdict == verdict
+    assert claims.speed_claim("FCN-3", speed, device, "MNIST").verdict == verdict

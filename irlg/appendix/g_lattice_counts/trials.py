@@ -1,4 +1,4 @@
-"""Restoration beyond the paper's tables: settings that tell methods apart, and what each part is worth."""
+"""Restoration beyond the paper's tables: settings that tell methods apart."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -6,25 +6,21 @@ from functools import partial
 from itertools import product
 from math import exp
 from time import perf_counter
-from unittest import mock
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
+from irlg.appendix.networks import LONG_TAILED, Network
+from irlg.appendix.published import DISTRIBUTIONS, row_name
 from irlg.metrics import scores
-from irlg.networks import LONG_TAILED, Network
 from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
-from irlg.restoration.lattice import decoding, guess, layer, least_squares, logits, passes
-from irlg.restoration.lattice import method as the_method
-from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
+from irlg.restoration.lattice import decoding
 from irlg.restoration.lattice.decoding import decode
-from irlg.tables import DISTRIBUTIONS, row_name
 
-Method = Callable[[Observation], Restoration]
-METHODS: dict[str, Method] = {
+Restorer = Callable[[Observation], Restoration]
+METHODS: dict[str, Restorer] = {
     "irlg": partial(restore, method="irlg"),
     "uniform": partial(restore, method="uniform"),
     "lattice": restore,
@@ -53,11 +49,11 @@ LARGEST = 96  # K that is tried where it is not told
 
 
 def trials(
-    network: Network, draws: Sequence[str], count: int, seed: int, methods: Mapping[str, Method]
+    network: Network, draws: Sequence[str], count: int, seed: int, methods: Mapping[str, Restorer]
 ) -> Iterator[dict[str, object]]:
     """Restore `count` batches of each of `draws` with each method, and score them: a row each.
 
-    Methods that are told of non-negative embeddings are left out where these are not.
+    Restorers that are told of non-negative embeddings are left out where these are not.
     """
     for what in draws:
         for trial in range(count):
@@ -97,7 +93,7 @@ def score(restored: Restoration, true: Tensor) -> dict[str, object]:
 
 
 def everywhere(
-    kinds: Sequence[Network], count: int, seed: int, methods: Mapping[str, Method], sources: Mapping[str, str]
+    kinds: Sequence[Network], count: int, seed: int, methods: Mapping[str, Restorer], sources: Mapping[str, str]
 ) -> pd.DataFrame:
     """`trials` of every network in its `SETTINGS`; `sources`: the data, by the first word of its name."""
     rows = [row for n in kinds for row in trials(n, SETTINGS[n.name, n.training], count, seed, methods)]
@@ -145,55 +141,3 @@ def unknown_sizes(kinds: Sequence[Network], draws: Sequence[str], count: int, se
         sure = {"probability": restored.batch_size_weights[0], "exact": bool((restored.counts == true).all())}
         rows.append(about | {"initialisation": network.initialisation, "trial": trial} | found | sure)
     return pd.DataFrame(rows)
-
-
-def _without(part: object, name: str, value: object) -> Method:
-    """The lattice with one name of a module replaced, and without the search, which would hide the loss."""
-
-    def method(observation: Observation) -> Restoration:
-        with mock.patch.object(part, name, value):
-            return restore(observation, search=False)
-
-    return method
-
-
-def _no_bounds(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
-    proofs = presence_proofs(observation, nonnegative)
-    none = torch.zeros_like(proofs.lower_bounds)
-    return replace(proofs, lower_bounds=none, presumed=none, clear=none > 0, nonnegative=False, why="told")
-
-
-def _as_guessed(given: layer.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, passes.Passes]:
-    return proofs, passes.estimate(given, proofs)
-
-
-def _by_distance(given: layer.Problem, fit: Tensor, other: Tensor, there: Tensor, near: float) -> float:
-    apart = float((fit - other).square().sum())
-    return guess._whole(fit[there], other[there], (near / apart) ** 2) if apart > near else 1.0
-
-
-def _uneven(x: Tensor, there: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-    return x, torch.full_like(x, noise)
-
-
-def _as_believed(fit: Tensor, guess: Tensor, believed: float) -> float:
-    return believed
-
-
-# The lattice less one of its parts, by name.
-ABLATIONS: dict[str, Method] = {
-    "nothing": METHODS["lattice, no search"],
-    "hard bounds and sign test": _without(the_method, "presence_proofs", _no_bounds),
-    "sign test": partial(restore, search=False, nonnegative=False),
-    "beam (width 1, the second 16)": _without(decoding, "WIDTH", 1),
-    "second, wider beam": _without(guess, "assured", lambda given, proofs, one: one),
-    "spread within a class (ω = 0)": _without(least_squares, "OMEGA", 0.0),
-    "isotropic prior (ν₀ = 0)": _without(logits, "NU_0", 0.0),
-    "further passes (two only)": _without(passes, "PASSES", 2),
-    "signs that the embeddings bear out": _without(passes, "solve", _as_guessed),
-    "guess where the fit is doubtful": _without(guess, "doubtful", lambda one: False),
-    "fit where it is doubtful": _without(guess, "_share", lambda *_: 0.0),
-    "what spreads and an uneven S tell": _without(guess, "_share", _by_distance),
-    "how even the guess's counts are": _without(guess, "_evened", _uneven),
-    "how whole mixtures of fit and guess are": _without(guess, "_whole", _as_believed),
-}

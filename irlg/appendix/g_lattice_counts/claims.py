@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from irlg.appendix.g_lattice_counts.costs import EASY, LEARNT, Costs
+from irlg.appendix.g_lattice_counts.tables import NAMES, calibration_error, certain, reliability
+from irlg.appendix.published import PAPER_TABLE_4
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.tables import span
-from irlg.lattice_costs import EASY, LEARNT, Costs
-from irlg.lattice_report import NAMES, calibration_error, certain, reliability
-from irlg.tables import PAPER_TABLE_4
 
 # What the design's prototype reached on trained networks of its own, (LeAcc, LnAcc), ReLU detected and told.
 DESIGN = {
@@ -158,7 +158,7 @@ def _search(trials: pd.DataFrame, networks: pd.DataFrame) -> list[Claim]:
 
 
 def never_worse(differ: pd.DataFrame, data: str) -> Claim:
-    """Whether any paired difference of `lattice_report.differences` is below 0 by two standard errors."""
+    """Whether any paired difference of `tables.differences` is below 0 by two standard errors."""
     worse = differ[differ.difference < -2 * differ.standard_error.clip(lower=1e-12)]
     least = (worse if len(worse) else differ).nsmallest(1, "difference").iloc[0]  # all are in G_below
     named = f"{least.score} of {least.network} {least.training} {least['draw']} against {NAMES[least.rival]}"

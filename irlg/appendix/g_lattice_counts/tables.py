@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from irlg.appendix.scores import aggregate
 from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
-from irlg.tables import aggregate
 
 SETTING = ["network", "training", "draw"]
 BINS = np.linspace(0, 1, 11)
@@ -13,7 +13,7 @@ NAMES = {"irlg": "Algorithm 1", "uniform": "guess", "lattice": "lattice", "latti
 
 
 def beyond(trials: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting and method: means with intervals (see `tables.aggregate`), mean probability, median seconds."""
+    """One row a setting and method: means with intervals (see `scores.aggregate`), mean probability, median seconds."""
     table = aggregate(trials, [*SETTING, "method", "data"])
     groups = trials.groupby([*SETTING, "method", "data"], sort=False)
     probability, seconds = groups.probability.mean(), groups.seconds.median()

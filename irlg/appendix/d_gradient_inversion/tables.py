@@ -1,0 +1,91 @@
+"""Figure 6's tables from the outcomes of attacks."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from irlg.appendix.d_gradient_inversion.attacks import Attack, Outcome
+from irlg.artifact import statistics
+from irlg.artifact.tables import markdown, span
+
+Outcomes = Mapping[int, Mapping[str, Outcome]]  # by seed, by attack
+
+
+def image_scores(outcomes: Outcomes) -> pd.DataFrame:
+    """One row a seed, attack and original: PSNR, SSIM and LPIPS."""
+    parts = [
+        outcome.scores.assign(image=range(len(outcome.scores)), attack=name, seed=seed)
+        for seed, by_attack in outcomes.items()
+        for name, outcome in by_attack.items()
+    ]
+    return pd.concat(parts, ignore_index=True)[["attack", "seed", "image", "psnr", "ssim", "lpips"]]
+
+
+def traces(outcomes: Outcomes) -> pd.DataFrame:
+    """One row a seed, attack and report: iteration, objective, mean matched PSNR."""
+    parts = [
+        pd.DataFrame(outcome.trace).assign(attack=name, seed=seed)
+        for seed, by_attack in outcomes.items()
+        for name, outcome in by_attack.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
+    """One row an attack: matched PSNR and SSIM, means over all images with 95 % bootstrap intervals."""
+    frame, rows = image_scores(outcomes), []
+    for attack in attacks:
+        mine = frame[frame.attack == attack.name]
+        runs = [by_attack[attack.name] for by_attack in outcomes.values()]
+        psnr, ssim = statistics.bootstrap(mine.psnr), statistics.bootstrap(mine.ssim)
+        rows.append(
+            {
+                "attack": attack.name,
+                "labels": attack.labels,
+                "iterations": attack.config.steps,
+                "N": len(mine),
+                "psnr": mine.psnr.mean(),
+                "psnr_low": psnr[0],
+                "psnr_high": psnr[1],
+                "ssim": mine.ssim.mean(),
+                "ssim_low": ssim[0],
+                "ssim_high": ssim[1],
+                "lpips": mine.lpips.mean(),
+                "psnr_by_seed": " ".join(f"{value:.2f}" for value in mine.groupby("seed").psnr.mean()),
+                "exact": sum(run.exact for run in runs),
+                "seeds": len(runs),
+                "seconds": float(np.mean([run.seconds for run in runs])),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def view(frame: pd.DataFrame) -> str:
+    """`table` as Markdown for readers."""
+    rows = [
+        {
+            "attack": r.attack,
+            "labels": r.labels,
+            "labels right": "" if r.labels.startswith("joint") else f"{r.exact} of {r.seeds}",
+            "iterations": f"{r.iterations:,}",
+            "PSNR, dB [95 %]": f"{r.psnr:.2f} {span(r.psnr_low, r.psnr_high, 2)}",
+            "by seed": r.psnr_by_seed,
+            "SSIM [95 %]": f"{r.ssim:.3f} {span(r.ssim_low, r.ssim_high)}",
+            "LPIPS": "n/a" if pd.isna(r.lpips) else f"{r.lpips:.3f}",
+            "seconds": f"{r.seconds:.0f}",
+            "images": r.N,
+        }
+        for r in frame.itertuples()
+    ]
+    return markdown(pd.DataFrame(rows))
+
+
+def gain(outcomes: Outcomes, attack: str, other: str) -> tuple[float, tuple[float, float], int]:
+    """By how many dB of PSNR one attack is above another, image by image.
+
+    **Returns:** the mean, its 95 % bootstrap interval, and the number of images.
+    """
+    frame = image_scores(outcomes).pivot(index=["seed", "image"], columns="attack", values="psnr")
+    differences = frame[attack] - frame[other]
+    return float(differences.mean()), statistics.bootstrap(differences), len(differences)

@@ -1,0 +1,33 @@
+import pandas as pd
+
+from irlg.appendix import f_data_distributions as distributions
+from irlg.appendix.published import PAPER_TABLE_4
+from tests.helpers import PAPER, follows_from_committed_trials, needs_paper, scored
+
+
+def all_rows(ln=(1.0, 1.0, 1.0), starts=((0.9, 0.92), (0.88, 0.9))):
+    frames = [scored(row, ln) for row in list(PAPER_TABLE_4)[:-1]]
+    frames += [scored(ln=values, initialisation=number) for number, values in enumerate(starts)]
+    frames += [scored(row, (1.0, 1.0), method="uniform") for row in PAPER_TABLE_4]
+    return pd.concat(frames, ignore_index=True)
+
+
+def made(frame):
+    return distributions.claims(distributions.table_4(frame), distributions.unique_by_initialisation(frame))
+
+
+def test_verdicts_can_go_either_way():
+    assert [c.verdict for c in made(all_rows())] == ["reproduced"] * 8 + ["no: the guess scores 1.000"]
+    failing = made(all_rows(ln=(1.0, 0.99, 1.0), starts=((0.5, 0.51), (0.52, 0.53))))
+    assert [c.verdict for c in failing[:8]] == ["differs"] * 8
+    assert {c.verdict for c in made(all_rows().assign(data="synthetic stand-in for CIFAR-100"))} == {"stand-in"}
+
+
+@needs_paper
+def test_the_committed_tables_follow_from_their_trials_and_are_on_real_data_at_the_papers_trials():
+    keys = {"row": "configuration", "method": "method"}
+    assert follows_from_committed_trials(distributions.table_4, "F_trials", "table_4", keys)
+    keys = {"initialisation": "initialisation"}
+    assert follows_from_committed_trials(distributions.unique_by_initialisation, "F_trials", "F_unique", keys)
+    table = pd.read_csv(PAPER / "table_4.csv")
+    assert (table.N == 50).all() and len(table) == 16 and {*table.data} == {"CIFAR-100"}
