@@ -11,7 +11,6 @@ policy = config.get("policy", "auto")
 data = os.path.abspath(str(config.get("data") or "") or os.environ.get("IRLG_DATA") or "data")
 only = str(config.get("only") or "")
 
-package = sorted(str(path) for path in Path(workflow.basedir, "irlg").rglob("*.*") if "__pycache__" not in path.parts)
 notebooks = sorted(path.stem for path in Path("notebooks").glob("[A-Z]_*.ipynb"))
 unknown = set(only) - {name[0] for name in notebooks}
 if unknown:
@@ -35,6 +34,14 @@ if Path(found).exists() and any(path.stat().st_ctime > Path(found).stat().st_mti
     Path(found).unlink()
 
 
+def package(name):
+    """The files of irlg/ that a notebook depends on: not those of another's own part of the appendix."""
+    others = {other.lower() for other in notebooks if name not in (other, "index")}
+    here = Path(workflow.basedir, "irlg")
+    files = [path.relative_to(here) for path in here.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return sorted(str(here / path) for path in files if others.isdisjoint(Path(part).stem for part in path.parts))
+
+
 wildcard_constraints:
     name="[A-Za-z]_?[a-z0-9_]+",
 
@@ -56,7 +63,7 @@ rule notebook:
     input:
         notebook="notebooks/{name}.ipynb",
         batch=["notebooks/batch.py", "notebooks/profiles.yaml"],
-        package=package,
+        package=lambda wildcards: package(wildcards.name),
         data=lambda wildcards: [found] if wildcards.name in needs_data else [],
         others=lambda wildcards: expand([record, ran], name=chosen) if wildcards.name == "index" else [],
     output:

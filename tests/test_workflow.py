@@ -108,6 +108,13 @@ def test_a_second_call_finds_everything_up_to_date(checkout, smoke, data):
     assert "| Table 4, " in again.stdout
 
 
+def test_a_notebooks_own_part_of_the_package_is_no_other_notebooks_reason_to_run(checkout, smoke, data):
+    with (checkout / "irlg" / "appendix" / "b_architectures.py").open("a") as own:
+        own.write("# changed\n")
+    again = run_all(checkout, "--data", str(data))
+    assert again.returncode == 0 and sorted(started(again)) == ["B_architectures", "index"]
+
+
 def test_same_seed_same_bytes(checkout, smoke, data):
     folder = checkout / "figures" / "smoke"
     names = ("F_trials.csv", "table_4.md", "F_unique_failure.png")
