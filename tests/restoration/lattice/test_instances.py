@@ -143,7 +143,7 @@ def test_gradients_of_lower_precision(dtype):
         assert torch.equal(restored.counts, true)
 
 
-def test_what_rejects_the_model_is_left_to_ignorance_with_a_low_probability():
+def test_what_rejects_the_model_is_left_to_the_guess_with_a_low_probability():
     """Gradients of the weights that belong to another batch: ∇b alone still says something."""
     one, two = observe(10, 40, 64, 0), observe(10, 40, 64, 1)
     mixed = rebuilt(one, grad_weight=two.grad_weight * 50 * nn.functional.normalize(one.grad_weight))
