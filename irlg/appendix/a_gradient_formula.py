@@ -1,6 +1,7 @@
 """Notebook A: the closed form of the last layer's gradient against autograd and central differences."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from irlg.appendix.random_layers import random_layer
 from irlg.artifact.claims import Claim
 from irlg.artifact.style import BLUE, ORANGE, panels
+from irlg.artifact.summary import Row
 from irlg.data.sampling import stream
 from irlg.gradients import last_layer_gradients
 
@@ -118,3 +120,9 @@ def claims(errors: pd.DataFrame, slips: int) -> list[Claim]:
             verdict="holds" if worst < 1e-13 else "fails",
         ),
     ]
+
+
+def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
+    """For the summary."""
+    derivation, autograd = claims
+    return [Row(derivation.paper, f"{derivation.ours}; against autograd {autograd.ours}", claims)]

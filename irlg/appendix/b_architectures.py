@@ -1,5 +1,7 @@
 """Notebook B: the architectures, asked of the built networks."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,6 +10,7 @@ from torch import nn
 
 from irlg.appendix.published import PAPER_TABLE_2
 from irlg.artifact.claims import Claim
+from irlg.artifact.summary import Row
 from irlg.models import Classifier
 
 SHAPES = {"fcn3": (1, 28, 28), "lenet5": (3, 32, 32), "vgg16": (3, 224, 224), "resnet18": (3, 32, 32)}
@@ -44,3 +47,16 @@ def claims(table_2: pd.DataFrame) -> list[Claim]:
     ours, paper = ", ".join(table_2["Shape (In-Out)"]), ", ".join(PAPER_TABLE_2)
     verdict = "reproduced" if ours == paper else "differs"
     return [Claim("Table 2, shapes of FCN-3", paper, ours, 1, "exact", "none", verdict)]
+
+
+def as_printed(table_2: pd.DataFrame) -> pd.DataFrame:
+    """Table 2 as the appendix prints it: in each cell ours, and the paper's in brackets."""
+    cells = [f"{ours} ({paper})" for ours, paper in zip(table_2["Shape (In-Out)"], table_2.paper, strict=True)]
+    return pd.DataFrame({"Shape (In-Out)": cells}, list(table_2.Layer)).rename_axis(columns="Layer")
+
+
+def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
+    """For the summary."""
+    (table_2,) = claims
+    same = "the same, asked of the built network"
+    return [Row(table_2.paper, same if table_2.ours == table_2.paper else table_2.ours, claims)]

@@ -1,12 +1,16 @@
 """Notebook C: Table 3, by networks with and without BatchNorm and Dropout, in both modes."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from irlg.appendix import scores
 from irlg.appendix.published import PAPER_TABLE_3
-from irlg.appendix.scores import aggregate, intervals, rounds_to
+from irlg.appendix.scores import aggregate, intervals, pair, rounds_to, with_papers, worst
 from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.summary import Row
 
 
 def table_3(trials: pd.DataFrame) -> pd.DataFrame:
@@ -37,6 +41,30 @@ def claims(table: pd.DataFrame) -> list[Claim]:
             )
         )
     return found
+
+
+def as_printed(table: pd.DataFrame) -> pd.DataFrame:
+    """Table 3 as the appendix prints it: in each cell ours in eval mode, and the paper's in brackets."""
+    own = table[(table["mode"] == "eval") & (table.method == "irlg")].set_index("variant")
+    columns = {"LeNet-5 on CIFAR100": ("LeNet-5", "BN"), "VGG-16 on ImageNet": ("VGG-16", "DO")}
+    return pd.DataFrame(
+        {
+            (heading, score): {f"{way} BN/DO": with_papers(own.loc[f"{network} {way} {part}"], score) for way in ways}
+            for heading, (network, part) in columns.items()
+            for score in ("LeAcc", "LnAcc")
+            for ways in [("WO", "WI")]
+        }
+    )
+
+
+def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
+    """For the summary: the worst row of either mode."""
+    table = pd.read_csv(folder / "table_3.csv")
+    ours, guess = table[table.method == "irlg"], table[table.method == "uniform"]
+    modes = [f"{worst(ours[ours['mode'] == mode])} in {mode} mode" for mode in ("eval", "train")]
+    paper = f"LeAcc / LnAcc {pair(min(PAPER_TABLE_3.values()))} in all {len(PAPER_TABLE_3)} rows"
+    here = f"worst row {', '.join(modes)}; of a constant guess {worst(guess)}"
+    return [Row(paper, here, claims)]
 
 
 def dots(table: pd.DataFrame) -> Figure:

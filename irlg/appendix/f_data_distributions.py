@@ -1,16 +1,20 @@
 """Notebook F: Table 4, by how a batch's labels are distributed, and why its last row fails."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from irlg.appendix import scores
-from irlg.appendix.published import PAPER_TABLE_4
-from irlg.appendix.scores import aggregate, intervals, rounds_to
+from irlg.appendix.published import DISTRIBUTIONS, PAPER_TABLE_4, row_name
+from irlg.appendix.scores import aggregate, intervals, pair, rounds_to, with_papers, worst
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.style import BLUE, GREY, ORANGE, panels
+from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
 Array = NDArray[np.float64]
@@ -76,6 +80,33 @@ def claims(table: pd.DataFrame, unique: pd.DataFrame) -> list[Claim]:
         )
     )
     return found
+
+
+def as_printed(table: pd.DataFrame, unique: pd.DataFrame) -> pd.DataFrame:
+    """Table 4 as the appendix prints it: in each cell ours, and the paper's in brackets.
+
+    Unique is the mean over initialisations, of `unique_by_initialisation`, as it is claimed.
+    """
+    own = table[table.method == "irlg"].set_index("row")
+    own.loc[list(PAPER_TABLE_4)[-1], ["le_acc", "ln_acc"]] = unique[["le_acc", "ln_acc"]].mean()
+    names = [(group, *pair) for group, pairs in DISTRIBUTIONS.items() for pair in pairs]
+    cells = [{score: with_papers(own.loc[row_name(*name)], score) for score in ("LeAcc", "LnAcc")} for name in names]
+    labels = [(group, f"NoC={noc}, MRoC={mroc}") for group, noc, mroc in names]
+    return pd.DataFrame(cells, pd.MultiIndex.from_tuples(labels)).rename_axis(columns="Distribution Configuration")
+
+
+def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
+    """For the summary: the worst of the easy rows, and Unique."""
+    table, unique = pd.read_csv(folder / "table_4.csv"), pd.read_csv(folder / "F_unique.csv")
+    ours, guess = table[table.method == "irlg"], table[table.method == "uniform"]
+    *easy, last = PAPER_TABLE_4
+    paper = f"{pair(min(PAPER_TABLE_4[row] for row in easy))} in {len(easy)} rows, Unique {pair(PAPER_TABLE_4[last])}"
+    mean = pair((unique.le_acc.mean(), unique.ln_acc.mean()))
+    here = (
+        f"worst of {len(easy)} rows {worst(ours[ours.row != last])}, Unique {mean} over {len(unique)}"
+        f" initialisations; worst of a constant guess {worst(guess)}"
+    )
+    return [Row(paper, here, claims)]
 
 
 def dots(table: pd.DataFrame) -> Figure:

@@ -1,5 +1,7 @@
 """What the paper publishes: every figure that a notebook puts beside its own."""
 
+# What each part of the appendix is about. A notebook of another letter goes beyond it.
+ELEMENTS = {"A": "∇z = p − y", "B": "Table 2", "C": "Table 3", "D": "Figure 6", "E": "Algorithm 1", "F": "Table 4"}
 # Shapes (in-out) of the layers of FCN-3, Table 2.
 PAPER_TABLE_2 = ("784-300", "300-300", "300-10")
 # The configurations of Table 4, (NoC, MRoC), by the group that the appendix puts them in.

@@ -83,6 +83,25 @@ def rounds_to(row: Any, paper: tuple[float, float]) -> bool:
     return (round(row.le_acc, 3), round(row.ln_acc, 3)) == paper
 
 
+def pair(scores: tuple[float, float]) -> str:
+    """(LeAcc, LnAcc) as text."""
+    return " / ".join(f"{score:.3f}" for score in scores)
+
+
+def worst(table: pd.DataFrame) -> str:
+    """The least LeAcc and the least LnAcc of rows of `aggregate`, as text."""
+    return pair((table.le_acc.min(), table.ln_acc.min()))
+
+
+def with_papers(row: pd.Series, score: str) -> str:
+    """A cell of a table as the appendix prints it: `score`, LeAcc or LnAcc, and the published one in brackets.
+
+    **Arguments:** `row` of `aggregate`, with `paper_le_acc` and `paper_ln_acc`.
+    """
+    column = {"LeAcc": "le_acc", "LnAcc": "ln_acc"}[score]
+    return f"{row[column]:.3f} ({row[f'paper_{column}']:.3f})"
+
+
 def dots(table: pd.DataFrame, labels: list[str]) -> Figure:
     """LnAcc of Algorithm 1 and of the constant guess with intervals: a line a label, of which each row has one."""
     figure, (axis,) = panels(1, 1, (7.6, 3.2))

@@ -1,12 +1,14 @@
 """What notebook D bears out of Figure 6, with the paper's figures beside its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from irlg.appendix.d_gradient_inversion.tables import Outcomes, gain
 from irlg.appendix.published import PAPER_FIGURE_6
 from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
 
@@ -97,3 +99,19 @@ def speed_claim(network: str, speed: Mapping[str, float], device: str, data: str
         data=data,
         verdict=verdict if abs(speed["in_float64"]) <= 0.1 else "differs",
     )
+
+
+def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
+    """For the summary: a row a dataset, restored labels and one soft label for the batch."""
+    rows = []
+    for dataset, (shared, restored, steps) in PAPER_FIGURE_6.items():
+        own = pd.read_csv(folder / f"D_{dataset.lower().replace('-', '')}.csv").set_index("attack")
+        tuned = [name for name in own.index if name.startswith("tuned")][-1]
+        psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
+        here = (
+            f"{psnr['restored']} and {psnr['joint-shared']} dB, {taken['restored']} iterations;"
+            f" {tuned}: {psnr[tuned]} dB, {taken[tuned]}"
+        )
+        paper = f"restored labels {restored:.2f}, one soft label {shared:.2f} dB, {steps:,} iterations"
+        rows.append(Row(paper, here, [claim for claim in claims if dataset in claim.data], dataset))
+    return rows

@@ -1,11 +1,13 @@
 """What notebook E bears out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from irlg.appendix.e_algorithm.solver import agreement, speed
 from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.summary import Row
 
 
 def claims(summary: pd.DataFrame, differences: pd.DataFrame, size: str, seconds: Mapping[str, float]) -> list[Claim]:
@@ -46,3 +48,11 @@ def claims(summary: pd.DataFrame, differences: pd.DataFrame, size: str, seconds:
             verdict="measured",
         ),
     ]
+
+
+def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
+    """For the summary: one batch of each network, and on how many problems the fast solver is the pseudo-code."""
+    batches, differences = pd.read_csv(folder / "E_batches.csv"), pd.read_csv(folder / "E_differences.csv")
+    scores = ", ".join(f"{row.network.split(' on ')[0]} {row.ln_acc:.3f}" for row in batches.itertuples())
+    within = f"{agreement(differences)[0]:,} of {len(differences):,} problems"
+    return [Row("pseudo-code", f"LnAcc of one batch: {scores}; fast solver = pseudo-code in {within}", claims)]
