@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'USAGE'
-usage: ./run_all.sh [options]     run the notebooks, rebuild figures/, print the claims table
+usage: ./run_all.sh [options]     run the notebooks, rebuild figures/, print a summary
        ./run_all.sh test          lint, types and tests
 
   --profile smoke|quick|paper    how much to run (quick: minutes on two cores; paper: all trials)

@@ -7,7 +7,9 @@ import threading
 import time
 from pathlib import Path
 
+from irlg.appendix.summary import summary
 from irlg.artifact import records, report
+from irlg.artifact.summary import as_markdown, failed, plain, stand_ins
 from irlg.data.datasets import NAMES, POLICIES, open_images
 
 
@@ -24,7 +26,7 @@ def main() -> int:
         return prepare_data(given.out, given.policy, given.data)
     if given.job == "summary":
         return summarise(given.profile, given.only)
-    table = report.claims_table(Path("figures/paper"))
+    table = as_markdown(summary(Path("figures/paper")), "notebooks/executed/paper/")
     readme = Path("README.md")
     records.write_text(readme, report.readme_with(table, readme.read_text(encoding="utf-8")))
     return 0
@@ -51,13 +53,16 @@ def prepare_data(out: Path, policy: str, directory: str) -> int:
 
 
 def summarise(profile: str, only: str) -> int:
-    """Print the claims table and what failed. **Returns:** 1 if anything did, else 0."""
-    print(report.claims_table(Path("figures", profile)))
-    failed = [failure for failure in report.failures(profile) if not only or failure[0][0] in f"{only}i"]
-    for name, error, partial in failed:
+    """Print the summary, the claims and the notebooks that failed. **Returns:** 1 if a notebook did, else 0."""
+    rows = summary(Path("figures", profile))
+    print(*filter(None, (stand_ins(rows), plain(rows), failed(rows))), sep="\n\n")
+    stopped = [failure for failure in report.failures(profile) if not only or failure[0][0] in f"{only}i"]
+    for name, error, partial in stopped:
         print(f"\n{name} FAILED: {error}\n  as far as it came: {partial}")
-    print(f"\nTables, pictures and records: figures/{profile}/; executed notebooks: notebooks/executed/{profile}/")
-    return 1 if failed else 0
+    print(f"\nNotebooks as they ran: notebooks/executed/{profile}/, first index.ipynb. Tables, pictures, records:")
+    claims = Path("figures", profile, "claims.md")
+    print(f"figures/{profile}/." + (f" Every claim, with intervals: {claims}" if claims.exists() else ""))
+    return 1 if stopped else 0
 
 
 def say(line: str) -> None:

@@ -1,28 +1,69 @@
-"""The claims table, from the records that the notebooks wrote."""
+"""What records make together: all claims, a notebook's part of the index, README's summary, what failed."""
 
+import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from IPython.display import Image, Markdown
 
 from irlg.artifact import records
 from irlg.artifact.tables import markdown
 
-MARKS = ("<!-- claims: written by `python -m irlg readme` -->", "<!-- /claims -->")
+MARKS = ("<!-- summary: written by `python -m irlg readme` -->", "<!-- /summary -->")
+EMBEDDED = 128 * 1024  # bytes of a picture that the index shows, at most
 
 
-def claims_table(folder: Path) -> str:
-    """All claims of a folder of records as a Markdown table, in the appendix's order.
+def claims_table(folder: Path) -> pd.DataFrame:
+    """All claims of a folder of records, in the appendix's order.
 
     `seconds` are those of the whole notebook that a claim comes from.
     """
     rows = []
     for path in sorted(folder.glob("[A-Z]_*.json")):
         record = records.read_record(path)
-        rows += [{**vars(claim), "seconds": f"{record['seconds']:.0f}"} for claim in record["claims"]]
-    if not rows:
+        about = {"notebook": record["notebook"], "seconds": record["seconds"]}
+        rows += [{**vars(claim), "outcome": claim.outcome, **about} for claim in record["claims"]]
+    return pd.DataFrame(rows)
+
+
+def claims_view(table: pd.DataFrame) -> str:
+    """`claims_table` as Markdown."""
+    if table.empty:
         return "No claims: no notebook has finished."
-    return markdown(pd.DataFrame(rows).rename(columns={"n": "N"}).astype(str))
+    shown = table.drop(columns=["notebook", "outcome"]).assign(seconds=table.seconds.map("{:.0f}".format))
+    return markdown(shown.rename(columns={"n": "N"}).astype(str))
+
+
+def from_index(out_dir: Path) -> str:
+    """The way from the executed index to `out_dir`: a profile's lies in `notebooks/executed`, another beside it."""
+    profile = out_dir.parts[:1] == ("figures",)
+    return os.path.relpath(out_dir, Path("notebooks/executed", out_dir.name) if profile else Path()) + "/"
+
+
+def part(record: Mapping[str, Any], out_dir: Path, link: str, beyond: bool) -> Iterator[Markdown | Image]:
+    """A notebook's part of the index: what it did, its tables, its first small picture, and links to all else.
+
+    **Arguments:** `link`, the way from the index to `out_dir`; `beyond` the appendix tables too are linked, not shown.
+    """
+    data = ", ".join(dict.fromkeys(record["data"])) or "none"
+    yield Markdown(f"## [{record['title']}]({record['notebook']}.ipynb)")
+    yield Markdown(
+        f"{record['what']} N = {record['n']:,}; {record['seconds']:.0f} s on {record['device']}; data: {data}."
+        f" Commit {record['commit']}."
+    )
+    tables = [name for name in record["files"] if name.endswith(".md")]
+    pictures = [name for name in record["files"] if name.endswith(".png")]
+    shown = [] if beyond else tables
+    for name in shown:
+        yield Markdown((out_dir / name).read_text(encoding="utf-8"))
+    small = [name for name in pictures if (out_dir / name).stat().st_size <= EMBEDDED][:1]
+    for name in small:
+        yield Image(data=(out_dir / name).read_bytes(), width=800)
+    if linked := [name for name in (*tables, *pictures) if name not in (*shown, *small)]:
+        yield Markdown("More: " + ", ".join(f"[{name}]({link}{name})" for name in linked) + ".")
 
 
 def failures(profile: str) -> list[tuple[str, str, Path]]:
@@ -36,8 +77,8 @@ def failures(profile: str) -> list[tuple[str, str, Path]]:
     return found
 
 
-def readme_with(table: str, readme: str) -> str:
-    """`readme` with `table` between the marks."""
+def readme_with(text: str, readme: str) -> str:
+    """`readme` with `text` between the marks."""
     start, end = MARKS
     pattern = re.escape(start) + ".*" + re.escape(end)
-    return re.sub(pattern, lambda _: f"{start}\n{table}\n{end}", readme, flags=re.DOTALL)
+    return re.sub(pattern, lambda _: f"{start}\n{text}\n{end}", readme, flags=re.DOTALL)

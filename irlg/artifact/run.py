@@ -99,6 +99,10 @@ class Run:
         """Save per-trial rows, the source of the tables."""
         records.write_csv(self._file(f"{stem}.csv"), frame)
 
+    def page(self, text: str, stem: str) -> None:
+        """Save Markdown to which the notebook only links."""
+        records.write_text(self._file(f"{stem}.md"), text + "\n")
+
     def finish(self, what: str, n: int, claims: list[Claim]) -> None:
         """Fill the claim line at the top, and write the record, last of all files."""
         seconds = round(time.monotonic() - self._start, 1)

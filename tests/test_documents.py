@@ -1,0 +1,36 @@
+"""README and docs: short, linked to what is there, and their first example runs."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not [link for link in missing if not re.match(r"(\.\./)?(figures|notebooks/executed)/", link)]  # by a run
+    assert not missing or not (ROOT / "figures/paper/claims.md").exists()
+
+
+def test_readme_is_short_and_begins_with_the_summary():
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert lines.index("<!-- summary: written by `python -m irlg readme` -->") <= 12
+
+
+def test_readmes_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(example.splitlines()) <= 11
+    exec(example, {})
+    counts, *_, score = capsys.readouterr().out.splitlines()
+    assert counts.startswith("tensor([") and 0 <= float(score) <= 1
+
+
+def test_each_page_is_reached_from_readme():
+    assert all(f"(docs/{page.name})" in README.read_text(encoding="utf-8") for page in PAGES[1:])
