@@ -37,19 +37,24 @@ class Row:
         words: dict[Outcome, str] = {"holds": "hold", "below": "below", "open": "open", "stand-in": "stand-in"}
         return ", ".join(f"{found[outcome]} {word}" for outcome, word in words.items() if found[outcome])
 
+    @property
+    def found(self) -> str:
+        """`here`, with a warning where some of it is of a stand-in."""
+        return f"on a stand-in: {self.here}" if any("stand-in" in claim.data for claim in self.claims) else self.here
+
 
 def stand_ins(rows: Sequence[Row]) -> str:
     """A line that names the data that were not there, and the command that gets them; empty if all were."""
     sources = " ".join(claim.data for row in rows for claim in row.claims)
     names = sorted(set(re.findall(r"stand-in for ([\w-]+)", sources)))
-    return f"Stand-ins for {', '.join(names)}: not judged. For the real data: {REAL_DATA}" if names else ""
+    return f"Stand-ins for {', '.join(names)}: methods not judged. Real data: {REAL_DATA}" if names else ""
 
 
 def plain(rows: Sequence[Row]) -> str:
     """The summary for a terminal: cells wrapped, the notebook's name below the element's."""
     lines = [("appendix", "the paper", "here", "claims")]
     for row in rows:
-        cells = (row.element, row.paper, row.here, row.counts)
+        cells = (row.element, row.paper, row.found, row.counts)
         wrapped = [textwrap.wrap(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
         wrapped[0].append(f"  {row.notebook}")
         wrapped[3] = row.counts.split(", ")
@@ -72,7 +77,7 @@ def as_markdown(rows: Sequence[Row], notebooks: str) -> str:
         {
             "appendix": row.element,
             "the paper": row.paper,
-            "here": row.here,
+            "here": row.found,
             "claims": row.counts,
             "read on": f"[{row.notebook}]({notebooks}{row.notebook}.ipynb)" if row.claims else row.notebook,
         }

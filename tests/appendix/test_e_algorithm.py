@@ -56,3 +56,6 @@ def test_claims():
     assert solver.ours == "2 of 3 within 1e-9, largest 2.0e-09 at condition number 1.0e+06"
     assert (solver.n, solver.verdict) == (3, "holds but for 1")
     assert speed.ours == "4.0 (0.50 s against 2.00 s)"
+    other = summary.assign(data="synthetic stand-in for CIFAR-100")
+    verdicts = [claim.verdict for claim in claims(other, differences, "C = 9", {"irlg": 0.5, "literal": 2.0})]
+    assert verdicts == ["stand-in", "holds but for 1", "measured"]  # what needs no data keeps its own

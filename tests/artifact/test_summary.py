@@ -61,3 +61,9 @@ def test_stand_ins_are_named_once_in_one_line_with_the_command():
     assert "CIFAR-100, ImageNet, MNIST:" in line and line.endswith("./run_all.sh --policy real")
     assert len(line) <= WIDTH
     assert stand_ins([row("holds")]) == ""
+
+
+def test_what_is_found_on_a_stand_in_says_so():
+    rows = [Row("said", "found", [claim("stand-in", "stand-in for MNIST"), claim()]), row("holds")]
+    assert [each.found for each in rows] == ["on a stand-in: found", "found"]
+    assert "on a stand-in: found" in plain(rows) and "on a stand-in: found" in as_markdown(rows, "")
