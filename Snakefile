@@ -35,8 +35,9 @@ if Path(found).exists() and any(path.stat().st_ctime > Path(found).stat().st_mti
 
 
 def package(name):
-    """The files of irlg/ that a notebook depends on: not those of another's own part of the appendix."""
-    others = {other.lower() for other in notebooks if name not in (other, "index")}
+    """The files of irlg/ that a notebook depends on: not another's own part of the appendix, nor the index's."""
+    own = {*map(str.lower, notebooks), "report", "summary"}
+    others = set() if name == "index" else own - {name.lower()}
     here = Path(workflow.basedir, "irlg")
     files = [path.relative_to(here) for path in here.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return sorted(str(here / path) for path in files if others.isdisjoint(Path(part).stem for part in path.parts))
