@@ -81,7 +81,7 @@ def test_every_room_and_every_notebooks_part_is_known():
         ("models.py", "import irlg.artifact.tables"),
         ("gradients.py", "from irlg import restore"),
         ("data/standins.py", "from irlg.restoration import restore"),
-        ("restoration/lattice/guess.py", "def f():\n    from irlg.appendix import trials"),
+        ("restoration/lattice/shrinkage.py", "def f():\n    from irlg.appendix import trials"),
         ("inversion/matching.py", "from irlg.restoration.registry import restore"),
         ("artifact/claims.py", "from irlg.appendix.published import PAPER_TABLE_4"),
         ("appendix/f_data_distributions.py", "from irlg.appendix import c_batchnorm_dropout"),

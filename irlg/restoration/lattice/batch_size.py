@@ -5,7 +5,7 @@ import torch
 from scipy.special import gammaln
 
 from irlg.observation import Observation
-from irlg.restoration.lattice import guess, layer, passes
+from irlg.restoration.lattice import layer, passes, shrinkage
 from irlg.restoration.lattice.bounds import presence_proofs
 from irlg.restoration.lattice.instances import rounding
 
@@ -35,7 +35,7 @@ def posterior(observation: Observation, nonnegative: bool | None, largest: int) 
     sizes, scores, misfits = list[int](), list[float](), list[float]()
     for size in range(least, largest + 1):
         proofs, scaled = presence_proofs(observation.of(size), nonnegative), given.of(size)
-        found = guess.answer(scaled, proofs, passes.estimate(scaled, proofs), even=False)
+        found = passes.estimate(scaled, proofs)[0] or shrinkage.answer(scaled, proofs, None)
         counts = found.beam.vectors[0]
         prior = gammaln(size + 1) - gammaln(counts + 1).sum() - size * np.log(len(counts))
         sizes.append(size)

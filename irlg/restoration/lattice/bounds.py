@@ -16,7 +16,7 @@ DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the embeddings b
 # lie there.
 CLEAR = (0.03, 0.15)
 SHALLOW = 1 / 20  # share of rows between the two, above which the second is asked for
-MISSED = {False: 1 / 50, True: 0.15}  # share of the classes present that show no sign, and where signs are supposed
+MISSED = 0.1  # share of the classes present that show no sign
 DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
@@ -48,26 +48,19 @@ class PresenceProofs:
         """(C,) bool, the classes that are very likely absent, if embeddings are as taken."""
         return self.unsigned & (self.presumed == 0) & self.nonnegative
 
-    @property
-    def missed(self) -> float:
-        """Share of the classes present that show no sign of it, about."""
-        return MISSED[self.why == SUPPOSED]
+    def same_as(self, other: "PresenceProofs") -> bool:
+        """Whether both ask for the same classes and call the same absent."""
+        return torch.equal(self.presumed, other.presumed) and torch.equal(self.unlikely, other.unlikely)
 
-    @property
-    def guessed(self) -> bool:
-        """Whether it is a guess if signs were used."""
-        return self.why in (DETECTED, NOT_DETECTED)
-
-    def supposing(self, nonnegative: bool, size: int) -> "PresenceProofs":
-        """The same, but for whether clear signs are used, as ones of presence, in a batch of `size`.
+    def supposing(self, size: int) -> "PresenceProofs":
+        """The same, but clear signs are used, as ones of presence, in a batch of `size`.
 
         Classes without one are `unsigned` if they are more than a uniform draw leaves out.
         """
-        presumed = torch.maximum(self.lower_bounds, self.clear.long()) if nonnegative else self.lower_bounds
-        unclear = ~self.clear & (self.lower_bounds == 0) & bool(self.clear.any()) & nonnegative
-        more = int(unclear.sum()) > most_unsigned(len(unclear), size, MISSED[True])
-        why = SUPPOSED if nonnegative else "the fit contradicts the signs"
-        return replace(self, presumed=presumed, unsigned=unclear & more, nonnegative=nonnegative, why=why)
+        presumed = torch.maximum(self.lower_bounds, self.clear.long())
+        unclear = ~self.clear & (self.lower_bounds == 0) & bool(self.clear.any())
+        more = int(unclear.sum()) > most_unsigned(len(unclear), size, MISSED)
+        return replace(self, presumed=presumed, unsigned=unclear & more, nonnegative=True, why=SUPPOSED)
 
 
 def most_unsigned(classes: int, size: int, missed: float) -> float:

@@ -33,19 +33,18 @@ class Beam:
     lost: float = np.inf
 
 
-def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, width: int | None = None) -> Beam:
+def decode(x: Array, covariance: Array, lower: Counts, penalty: Array, total: int, width: int = WIDTH) -> Beam:
     """Minimise (x − n)ᵀ R⁻¹ (x − n) + Σ_j penalty_j [n_j > 0] over whole n ≥ lower with Σ n = total.
 
     Entries that hardly vary are rounded at once and the others conditioned on them. Those are
     decided one by one in the order of a pivoted LDLᵀ factorisation, by a beam search.
 
     **Arguments:** `x` (C,), its `covariance` R (C, C), nearly singular along the sum; `lower` (C,);
-    `penalty` (C,); `width` of the beam, `WIDTH` if not told.
+    `penalty` (C,); `width` of the beam.
     **Returns:** a `Beam`, empty if no admissible vector was found.
     **Raises:** `LinAlgError`, NumPy's or torch's, where R is not positive definite.
     """
     easy = np.diag(covariance) < EASY**2
-    width = WIDTH if width is None else width
     beam = _decode(x, covariance, lower, penalty, total, width, easy)
     if len(beam.vectors) == 0 and easy.any():  # what was rounded at once leaves no admissible sum
         beam = _decode(x, covariance, lower, penalty, total, width, np.zeros_like(easy))

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from irlg.observation import Observation, precision
 
-BLOCK = 256  # rows of W Wᵀ at a time
 COLUMNS = 256  # of W and ∇W at a time
 
 
@@ -21,15 +20,13 @@ class Layer:
 
     def __init__(self, observation: Observation) -> None:
         self._grad_weight, self._weight = observation.grad_weight, observation.weight
-        # In single precision where the weights are: it enters as a prior and nowhere else.
-        single = observation.weight.to(torch.promote_types(observation.weight.dtype, torch.float32))
-        self.gram = _gram(single)  # W Wᵀ (C, C)
+        self.spread = sum(part.square().sum() for part in _columns(self._weight))  # tr(W Wᵀ)
 
     @cached_property
     def product(self) -> Tensor:
         """W ∇Wᵀ, (C, C)."""
         parts = zip(_columns(self._weight), _columns(self._grad_weight), strict=True)
-        product = torch.zeros_like(self.gram, dtype=torch.float64)
+        product = self._weight.new_zeros(2 * self._weight.shape[:1], dtype=torch.float64)
         for weight, gradient in parts:
             product.addmm_(weight, gradient.T)
         return product
@@ -41,7 +38,7 @@ class Layer:
     def logits(self, rows: Tensor) -> Tensor:
         """`embeddings` of `rows` (r, C) times Wᵀ: (r, C)."""
         rows = centred(rows)
-        if 8 * len(rows) > len(self.gram):
+        if 8 * len(rows) > len(self._weight):
             return rows @ self.product.T
         logits = torch.zeros_like(rows)  # where the product would cost more than all passes save
         for weight, gradient in zip(_columns(self._weight), _columns(self._grad_weight), strict=True):
@@ -63,17 +60,6 @@ def _columns(matrix: Tensor) -> Iterator[Tensor]:
 def centred(rows: Tensor) -> Tensor:
     """Rows (..., C) less the mean of each."""
     return rows - rows.mean(dim=-1, keepdim=True)
-
-
-def _gram(weight: Tensor) -> Tensor:
-    """W Wᵀ, half of it computed and half mirrored, in blocks."""
-    classes = len(weight)
-    gram = weight.new_zeros(classes, classes)
-    for start in range(0, classes, BLOCK):
-        rows = slice(start, start + BLOCK)
-        gram[rows, : start + BLOCK] = weight[rows] @ weight[: start + BLOCK].T
-        gram[:start, rows] = gram[rows, :start].T
-    return gram
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from irlg.observation import Observation
-from irlg.restoration.lattice import guess, layer, passes
+from irlg.restoration.lattice import layer, passes, shrinkage
 from irlg.restoration.lattice.batch_size import posterior, rank
 from irlg.restoration.lattice.bounds import SUPPOSED, presence_proofs
 from irlg.restoration.lattice.instances import Instances, explain
@@ -27,16 +27,14 @@ class LatticeRestoration(Restoration):
     of `raw_counts`; `lower_bounds` (C,) int64, see `irlg.presence_proofs`; `candidates` (B, C) int64, the
     best vectors found, best first, and their `weights` (B,) among each other. The probability is the first
     weight, or less of it: without what a vector that the beam dropped may claim, 1/misfit where that is above 4,
-    half of the guess's share where counts are drawn towards it, and 0.98 where signs are used because the
-    fit's embeddings bear them out.
+    and 0.98 where counts are doubtful and drawn (see `shrinkage`) or signs are used because the fit bears them out.
 
     `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates,
     most likely first, where not; K is meant up to whole copies of the batch, which have the same
     gradients. `instances`: the batch's instances one by one, if they were looked for and found; then
-    counts, candidates and weights are theirs, and all else is what it was without. `diagnostics`: passes
-    that worked, misfit (above 1 where the residual is larger than the covariance admits), the share of
-    the fit in the counts (below 1 where it is doubtful and they are drawn towards the constant guess), whether
-    embeddings were taken to be non-negative and why, and why it stopped.
+    counts, candidates and weights are theirs, and all else is what it was without. `diagnostics`: misfit
+    (above 1 where the residual is larger than the covariance admits), the share of the fit in the counts (below 1
+    where these are drawn), whether embeddings were taken to be non-negative and why, and why it stopped.
     """
 
     log_probability: float
@@ -56,10 +54,9 @@ def _of_size(
 ) -> LatticeRestoration:
     """Restore at a K that is told or taken; instances are looked for below a probability of the counts."""
     given = layer.problem(observation)
-    proofs, found = passes.solve(given, presence_proofs(observation, nonnegative))
-    best, reason = guess.answer(given, proofs, found), found.stopped
-    means = best.means or (found.last.means if found.last else None)
-    embed = None if means is None else partial(means.embeddings, observation.grad_weight)
+    proofs, fit, reason = passes.solve(given, presence_proofs(observation, nonnegative))
+    best = shrinkage.answer(given, proofs, fit)
+    embed = None if best.means is None else partial(best.means.embeddings, observation.grad_weight)
     device = observation.weight.device
     candidates = torch.as_tensor(best.beam.vectors, device=device)
     weights = torch.as_tensor(best.weights, device=device)
@@ -94,7 +91,6 @@ def _of_size(
         batch_size_weights=sure,
         instances=instances,
         diagnostics={
-            "passes": found.count,
             "misfit": best.misfit,
             "share": best.share,
             "nonnegative": proofs.nonnegative,

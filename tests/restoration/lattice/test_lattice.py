@@ -62,7 +62,7 @@ def test_covariance_is_that_of_counts_over_draws_of_the_model():
         true = one_hot.T / n[:, None] @ torch.softmax(embeddings @ weight.T + bias, 1)
         rough = least_squares.least_squares(given, n, true, n)
         s2 = real_counts(given, rough, omega.clone(), true[[*range(C), 0]], counts)[2][:C]
-        fit = least_squares.least_squares(given, n, true, least_squares.row_noise(n, 0 * n, true, true, s2, 0.02))
+        fit = least_squares.least_squares(given, n, true, least_squares.row_noise(n, 0 * n, true, s2))
         P = logits.mean_softmax(fit.Z, omega, counts)
         x, R, _ = real_counts(given, fit, omega.clone(), P, counts)
         errors.append((x - n).numpy())
@@ -77,7 +77,7 @@ def test_covariance_is_that_of_counts_over_draws_of_the_model():
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 20])
 def test_logits_of_combinations_are_those_by_the_product_of_weights_and_gradients(rows):
-    """Few rows skip W ∇Wᵀ, many use it; blocks of W Wᵀ are that of the whole."""
+    """Few rows skip W ∇Wᵀ, many use it."""
     seen, rng = observe(40, 12, 30, 0), np.random.default_rng(0)
     last = layer.Layer(seen)
     combination = torch.as_tensor(rng.normal(size=(rows, 40)))
@@ -85,8 +85,7 @@ def test_logits_of_combinations_are_those_by_the_product_of_weights_and_gradient
     torch.testing.assert_close(last.embeddings(combination), combination @ centred)
     torch.testing.assert_close(last.logits(combination), combination @ centred @ seen.weight.double().T)
     assert ("product" in vars(last)) is (rows > 40 / 8)
-    wide = torch.as_tensor(rng.normal(size=(2 * layer.BLOCK + 9, 7)))
-    torch.testing.assert_close(layer._gram(wide), wide @ wide.T)
+    torch.testing.assert_close(last.spread, seen.weight.double().square().sum())
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.LeakyReLU])
