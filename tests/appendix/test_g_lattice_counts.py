@@ -91,11 +91,26 @@ def test_decoders_get_the_same_counts_and_the_beam_is_no_worse_than_one_path(dig
     assert set(frame.K) == {20, 60}
 
 
-def test_parts_of_no_worth_are_named():
-    table = pd.DataFrame(
-        {"without": ["nothing", "a", "b"], "LnAcc, trained": [0.5, 0.51, 0.4], "N, trained": [1, 1, 1]}
-    )
-    assert tables.worthless(table) == "- LnAcc, trained: no worse without a (+0.0100)."
+def test_in_short_means_are_over_all_settings_of_a_kind():
+    rows = [("irlg", 0.2, False), ("irlg", 0.4, False), ("lattice", 0.5, True), ("lattice", 0.9, False)]
+    frame = pd.DataFrame(rows, columns=["method", "ln_acc", "exact"]).assign(trained="trained", data="CIFAR-100")
+    header, _, line = tables.in_short(frame).splitlines()
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        "trained",
+        "CIFAR-100",
+        "0.300",
+        "0.700",
+        "0.500",
+        "2",
+    ]
+    assert "LnAcc, Algorithm 1" in header and "guess" not in header
+
+
+def test_the_picture_of_the_ablation_has_a_line_a_part():
+    table = pd.DataFrame({"without": ["nothing", "a"], "LnAcc, trained": [0.5, 0.4], "exact, trained": [0.2, 0.1]})
+    (axis,) = pictures.ablation(table.assign(**{"N, trained": 9})).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["nothing", "a"]
+    assert axis.get_title() == "trained networks, N = 9"
 
 
 def observed(network):
@@ -127,10 +142,10 @@ def test_the_verdict_on_costs(factor, verdict):
     table = pd.DataFrame(keys | {"N": [48] * 3, "data": ["CIFAR-100"] * 3})
     medians = {("LeNet-5", "100 × 1"): 0.005, ("LeNet-5", "100 × 40"): 0.019 * factor, ("LeNet-5", draws[2]): 1}
     measured = costs.Costs(0.1, 0.01, 0.13 * 1.4 * factor, 2.9 * factor, medians, 4.0 * factor)
-    found = claims._costs(measured, table)
+    found = costs.cost_claims(measured, table)
     assert [claim.verdict for claim in found] == [verdict] * 4
     assert found[0].ours.startswith(f"{1.4 * factor:.2f} (") and found[3].ours.endswith("(LeNet-5, 100 × 40)")
-    unknown = claims._costs(replace(measured, memory=math.nan), table)
+    unknown = costs.cost_claims(replace(measured, memory=math.nan), table)
     assert [claim.claim for claim in unknown] == [claim.claim for claim in found if "memory" not in claim.claim]
 
 

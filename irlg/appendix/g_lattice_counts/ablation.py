@@ -5,12 +5,11 @@ from functools import partial
 from unittest import mock
 
 import torch
-from torch import Tensor
 
 from irlg.appendix.g_lattice_counts.trials import METHODS, Restorer
 from irlg.observation import Observation
 from irlg.restoration import Restoration, restore
-from irlg.restoration.lattice import decoding, guess, layer, least_squares, logits, method, passes
+from irlg.restoration.lattice import decoding, layer, least_squares, logits, method, passes, shrinkage
 from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
 
 
@@ -30,37 +29,30 @@ def _no_bounds(observation: Observation, nonnegative: bool | None = None) -> Pre
     return replace(proofs, lower_bounds=none, presumed=none, clear=none > 0, nonnegative=False, why="told")
 
 
-def _as_guessed(given: layer.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, passes.Passes]:
-    return proofs, passes.estimate(given, proofs)
+def _as_guessed(given: layer.Problem, proofs: PresenceProofs) -> tuple[PresenceProofs, passes.Pass | None, str]:
+    return proofs, *passes.estimate(given, proofs)
 
 
-def _by_distance(given: layer.Problem, fit: Tensor, other: Tensor, there: Tensor, near: float) -> float:
-    apart = float((fit - other).square().sum())
-    return guess._whole(fit[there], other[there], (near / apart) ** 2) if apart > near else 1.0
+def _as_fitted(given: layer.Problem, proofs: PresenceProofs, fit: passes.Pass | None) -> passes.Pass:
+    return fit or shrinkage.answer(given, proofs, None)
 
 
-def _uneven(x: Tensor, there: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-    return x, torch.full_like(x, noise)
-
-
-def _as_believed(fit: Tensor, guess: Tensor, believed: float) -> float:
-    return believed
-
-
+_FAIR = shrinkage.HEADS[0]
 # The lattice less one of its parts, by name.
 ABLATIONS: dict[str, Restorer] = {
     "nothing": METHODS["lattice, no search"],
     "hard bounds and sign test": _without(method, "presence_proofs", _no_bounds),
     "sign test": partial(restore, search=False, nonnegative=False),
-    "beam (width 1, the second 16)": _without(decoding, "WIDTH", 1),
-    "second, wider beam": _without(guess, "assured", lambda given, proofs, one: one),
+    "signs that the embeddings bear out": _without(passes, "solve", _as_guessed),
+    "beam (width 1)": _without(passes, "decode", partial(decoding.decode, width=1)),
     "spread within a class (ω = 0)": _without(least_squares, "OMEGA", 0.0),
     "isotropic prior (ν₀ = 0)": _without(logits, "NU_0", 0.0),
-    "further passes (two only)": _without(passes, "PASSES", 2),
-    "signs that the embeddings bear out": _without(passes, "solve", _as_guessed),
-    "guess where the fit is doubtful": _without(guess, "doubtful", lambda one: False),
-    "fit where it is doubtful": _without(guess, "_share", lambda *_: 0.0),
-    "what spreads and an uneven S tell": _without(guess, "_share", _by_distance),
-    "how even the guess's counts are": _without(guess, "_evened", _uneven),
-    "how whole mixtures of fit and guess are": _without(guess, "_whole", _as_believed),
+    "third pass": _without(passes, "PASSES", 2),
+    "shrinkage of doubtful counts": _without(shrinkage, "answer", _as_fitted),
+    "heads that favour classes": _without(shrinkage, "HEADS", (_FAIR,)),
+    "errors of fit and guess in common (ρ = 0)": _without(
+        shrinkage, "HEADS", (replace(_FAIR, tie=0.0), *shrinkage.HEADS[1:])
+    ),
+    "even counts (T² = K/r)": _without(shrinkage, "VARIANCE", (1.0,)),
+    "absent classes in the prior (π = 0)": _without(shrinkage, "ABSENT", (0.0,)),
 }

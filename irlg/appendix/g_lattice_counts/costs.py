@@ -10,9 +10,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from irlg.appendix.random_layers import random_layer
+from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.timing import best_seconds
 from irlg.data.sampling import stream
 from irlg.observation import Observation
@@ -20,6 +22,7 @@ from irlg.restoration import restore
 
 Shape = tuple[int, int, int]
 EASY, LEARNT = (1000, 4096, 64), (1000, 512, 256)  # C, m and K of the two random problems
+SURE = 0.99  # mean probability above which a setting is easy
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
@@ -119,3 +122,54 @@ def _peak(work: Callable[[], object]) -> float:
 def _resident_peak() -> float:
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return 1024 * float(lines["VmHWM"].split()[0])
+
+
+def cost_claims(costs: Costs, table: pd.DataFrame) -> list[Claim]:
+    """What `costs` bear out, and `table` of the settings that they were taken in."""
+    reference = costs.product + 3 * costs.cholesky
+    ratio = costs.easy / reference
+
+    def claim(text: str, shape: Sequence[int], ours: str, interval: str, good: bool) -> Claim:
+        classes, width, size = shape
+        return Claim(
+            claim=f"Lattice, C = {classes:,}, m = {width:,}, K = {size}: {text}",
+            paper="n/a",
+            ours=ours,
+            n=1,
+            interval=f"one problem, {interval}, without class embeddings",
+            data="random layer",
+            verdict="holds" if good else "more",
+        )
+
+    in_units = f"{ratio:.2f} ({costs.easy:.2f} s against {reference:.2f} s)"
+    units = "time in units of W(K∇W)ᵀ and three factorisations, at most 1.5"
+    found = [
+        claim(units, EASY, in_units, "best of ten", ratio <= 1.5),
+        claim(
+            "seconds on a head like a trained one, at most 3",
+            LEARNT,
+            f"{costs.learnt:.1f}",
+            "best of three",
+            costs.learnt <= 3,
+        ),
+    ]
+    if not math.isnan(costs.memory):
+        arrays = "memory beside the input in C × C float64 arrays, at most five"
+        found.append(claim(arrays, EASY, f"{costs.memory:.1f}", "least of three", costs.memory <= 5))
+    ours = table[(table.training == "untrained") & (table.method == "lattice")]
+    timed = {(row.network, row.draw): row for row in ours.itertuples() if (row.network, row.draw) in costs.medians}
+    measured = {setting: row for setting, row in timed.items() if row.probability > SURE} or timed
+    slowest = max(measured, key=lambda setting: costs.medians[setting])
+    network, draw = slowest
+    found.append(
+        Claim(
+            claim=f"Lattice, C = 100, m = 84, untrained, mean p > {SURE}: slowest setting in ms, at most 20",
+            paper="n/a",
+            ours=f"{1000 * costs.medians[slowest]:.0f} ({network}, {draw})",
+            n=int(measured[slowest].N),
+            interval="median of batches, best of three each",
+            data=measured[slowest].data,
+            verdict=on_real(measured[slowest].data, "holds" if costs.medians[slowest] <= 0.02 else "more"),
+        )
+    )
+    return found

@@ -119,3 +119,23 @@ def reliability(bins: dict[str, pd.DataFrame]) -> Figure:
     axis.set_ylim(-0.04, 1.04)
     axis.legend(fontsize=8, loc="upper left")
     return figure
+
+
+def ablation(table: pd.DataFrame) -> Figure:
+    """Mean LnAcc and share of exact batches without each part, a panel a kind of network; lines: with all parts."""
+    kinds = [name.removeprefix("LnAcc, ") for name in table if name.startswith("LnAcc")]
+    figure, axes = panels(1, len(kinds), (4.6 * len(kinds) + 1.4, 0.27 * len(table) + 1))
+    heights = np.arange(len(table))
+    for axis, kind in zip(axes, kinds, strict=True):
+        for score, marker, colour in ((f"LnAcc, {kind}", "o", BLUE), (f"exact, {kind}", "D", ORANGE)):
+            axis.axvline(table[score].iloc[0], color=colour, lw=0.8, ls="--")
+            axis.plot(table[score], heights, marker, color=colour, ms=5, label=score.split(",")[0])
+        axis.set_yticks(heights, table.without if axis is axes[0] else [""] * len(table), fontsize=8)
+        axis.set(
+            ylim=(len(table) - 0.5, -0.5),
+            xlim=(-0.02, 1.02),
+            title=f"{kind} networks, N = {table[f'N, {kind}'].iloc[0]}",
+        )
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].legend(fontsize=8, loc="lower left")
+    return figure

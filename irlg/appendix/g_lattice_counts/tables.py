@@ -5,7 +5,7 @@ import pandas as pd
 
 from irlg.appendix.scores import aggregate
 from irlg.artifact import statistics
-from irlg.artifact.tables import markdown, span
+from irlg.artifact.tables import markdown
 
 SETTING = ["network", "training", "draw"]
 BINS = np.linspace(0, 1, 11)
@@ -18,25 +18,6 @@ def beyond(trials: pd.DataFrame) -> pd.DataFrame:
     groups = trials.groupby([*SETTING, "method", "data"], sort=False)
     probability, seconds = groups.probability.mean(), groups.seconds.median()
     return table.assign(probability=probability.to_numpy(), seconds=seconds.to_numpy())
-
-
-def beyond_view(table: pd.DataFrame) -> str:
-    """`beyond` as Markdown: a row a setting, LeAcc / LnAcc of each method, share of exact batches of the lattice."""
-    rows = []
-    for key, group in table.groupby(SETTING, sort=False):
-        of = {r.method: r for r in group.itertuples()}
-        row = dict(zip(SETTING, key, strict=True))
-        row |= {NAMES[m]: f"{of[m].le_acc:.3f} / {of[m].ln_acc:.3f}" if m in of else "" for m in NAMES}
-        ours = of["lattice"]
-        row |= {
-            "LnAcc [95 %]": span(ours.ln_acc_low, ours.ln_acc_high),
-            "exact [95 %]": f"{ours.exact:.2f} {span(ours.exact_low, ours.exact_high, 2)}",
-            "mean p": f"{ours.probability:.2f}",
-            "ms": f"{1000 * ours.seconds:.0f}",
-            "N": str(ours.N),
-        }
-        rows.append(row)
-    return markdown(pd.DataFrame(rows))
 
 
 def differences(trials: pd.DataFrame) -> pd.DataFrame:
@@ -97,11 +78,6 @@ def certain(trials: pd.DataFrame) -> tuple[int, int]:
     return len(chosen), int(chosen.exact.sum())
 
 
-def rounded(frame: pd.DataFrame, digits: int = 3) -> str:
-    """Any of these tables as Markdown."""
-    return markdown(frame.round(digits).astype(str))
-
-
 def ablation(trials: pd.DataFrame) -> pd.DataFrame:
     """Means over settings without each part, untrained and trained networks apart: one row a part."""
     rows = []
@@ -115,15 +91,15 @@ def ablation(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def worthless(table: pd.DataFrame) -> str:
-    """Which parts `ablation` finds no worth of: a sentence for each kind of network."""
-    lines = []
-    for column in (name for name in table if name.startswith("LnAcc")):
-        whole = table.loc[table.without == "nothing", column].iloc[0]
-        others = table[(table.without != "nothing") & (table[column] >= whole)]
-        named = ", ".join(f"{r.without} ({r[column] - whole:+.4f})" for _, r in others.iterrows())
-        lines.append(f"- {column}: no worse without {named or 'none of them'}.")
-    return "\n".join(lines)
+def in_short(trials: pd.DataFrame) -> str:
+    """Mean LnAcc of each method over settings, and the lattice's share of exact batches, as Markdown."""
+    rows = []
+    for (kind, data), group in trials.groupby(["trained", "data"], sort=False):
+        means, ours = group.groupby("method").ln_acc.mean(), group[group.method == "lattice"]
+        row = {"networks": kind, "data": data}
+        row |= {f"LnAcc, {name}": f"{means[method]:.3f}" for method, name in NAMES.items() if method in means}
+        rows.append(row | {"exact, lattice": f"{ours.exact.mean():.3f}", "N": str(len(ours))})
+    return markdown(pd.DataFrame(rows).fillna(""))
 
 
 def unknown(trials: pd.DataFrame) -> pd.DataFrame:
@@ -131,3 +107,9 @@ def unknown(trials: pd.DataFrame) -> pd.DataFrame:
     groups = trials.groupby(SETTING, sort=False)
     table = groups.agg(N=("right", "size"), right=("right", "mean"), probability=("probability", "mean"))
     return table.assign(exact=groups.exact.mean()).reset_index()
+
+
+def unknown_view(trials: pd.DataFrame) -> str:
+    """The same by network and training alone, as Markdown."""
+    table = trials.groupby(["network", "training"], sort=False)[["right", "probability", "exact"]].mean()
+    return markdown(table.round(2).astype(str).assign(N=len(trials) // len(table)).astype(str).reset_index())
