@@ -65,10 +65,13 @@ def estimate(given: Problem, proofs: PresenceProofs) -> tuple[Pass | None, str]:
         return None, "the gradients are 0 but for rounding"
     n, v, last = _start(given, proofs), torch.zeros_like(given.y), None
     for _ in range(PASSES):
+        before = last
         try:
-            last = _pass(given, proofs, n, v, last)
+            last = _pass(given, proofs, n, v, before)
         except FAILURES as error:
-            return last, f"a factorisation failed ({str(error).splitlines()[0]})"
+            return before, f"a factorisation failed ({str(error).splitlines()[0]})"
+        if before is not None and (before.beam.vectors[0] == last.beam.vectors[0]).all():
+            return last, "the counts repeat"
         vectors = torch.as_tensor(last.beam.vectors, dtype=n.dtype, device=n.device)
         weights = torch.as_tensor(last.weights, device=n.device)
         n = weights @ vectors
