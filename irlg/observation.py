@@ -69,9 +69,15 @@ class Observation:
         """The observation of a batch whose inputs to `head` are known, by the closed form.
 
         **Arguments:** `embeddings` (K, m), `labels` (K,) class indices, `head` with m inputs and
-        C outputs. **Raises:** `ValueError` for a head without bias and labels that do not fit.
+        C outputs. **Raises:** `ValueError` for a head without bias, and embeddings and labels that do not fit.
         """
         _check_bias(head, repr(head))
+        wanted = f"shape (K, {head.in_features}) and {head.weight.dtype}"
+        if not isinstance(embeddings, Tensor) or embeddings.dim() != 2 or embeddings.shape[1] != head.in_features:
+            got = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
+            raise ValueError(f"embeddings: expected a tensor of {wanted}, got {got}")
+        if embeddings.dtype != head.weight.dtype:
+            raise ValueError(f"embeddings: expected a tensor of {wanted}, got {embeddings.dtype}")
         labels = _check_labels(labels, len(embeddings), head.out_features, embeddings.device)
         weight, bias = head.weight.detach(), head.bias.detach()
         gradients = last_layer_gradients(embeddings, labels, weight, bias)

@@ -199,3 +199,11 @@ def test_head_by_name_and_by_module():
 def test_from_batch_refuses_by_name(model, labels, message):
     with pytest.raises(ValueError, match=message):
         Observation.from_batch(model, torch.randn(2, 4), labels)
+
+
+@pytest.mark.parametrize(
+    "embeddings", [np.zeros((3, 4)), torch.zeros(3, 5), torch.zeros(12), torch.zeros(3, 4).double()]
+)
+def test_embeddings_that_do_not_fit_the_head_are_named(embeddings):
+    with pytest.raises(ValueError, match=r"embeddings: expected a tensor of shape \(K, 4\) and torch.float32, got"):
+        Observation.from_embeddings(embeddings, torch.tensor([0, 1, 1]), nn.Linear(4, 2))

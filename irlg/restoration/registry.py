@@ -49,14 +49,15 @@ def restore(
     C K³ ≤ 2·10⁷; it takes up to some seconds.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
-    Noise and compression are not in the model, and with two classes their one difference is all there is to
-    learn a covariance from: there the probability is no certificate.
+    Noise and compression are not in the model. The probability is no certificate with few classes, whose
+    differences are all there is to learn a covariance from, or where a head is so sure that an instance leaves no
+    gradient.
 
-    Everything is computed in float64, but for W Wᵀ, which enters a prior. **Raises:** `ValueError` for an
+    Everything is computed in float64. **Raises:** `ValueError` for an
     unknown method or `nonnegative`, for options of `"lattice"` with another, and for an unknown K with
     another or with more instances than `largest_batch`.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
     chosen, options = METHODS[method], dict[str, object]()
     for name, value, default in (

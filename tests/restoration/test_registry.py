@@ -1,6 +1,7 @@
 import pytest
+import torch
 
-from irlg import restore
+from irlg import presence_proofs, restore
 from irlg.restoration.method import Method
 from irlg.restoration.registry import METHODS
 from tests.helpers import observe, rebuilt
@@ -9,6 +10,8 @@ from tests.helpers import observe, rebuilt
 def test_unknown_method():
     with pytest.raises(ValueError, match=r"method: expected one of \['lattice', 'irlg', 'uniform'\], got 'svd'"):
         restore(observe(3, 2, 4, 0), "svd")
+    with pytest.raises(ValueError, match="method: expected one of"):
+        restore(observe(3, 2, 4, 0), ["lattice"])
 
 
 @pytest.mark.parametrize(("option", "default"), [("nonnegative", None), ("search", True), ("largest_batch", 256)])
@@ -19,8 +22,16 @@ def test_options_are_for_the_lattice_alone(option, default):
 
 
 def test_nonnegative_is_yes_no_or_unknown():
-    with pytest.raises(ValueError, match="nonnegative: expected True, False or None, got 'no'"):
-        restore(observe(5, 4, 6, 0), nonnegative="no")
+    for value in ("no", 1, torch.tensor([True, False])):
+        for asked in (restore, presence_proofs):
+            with pytest.raises(ValueError, match="nonnegative: expected True, False or None, got"):
+                asked(observe(5, 4, 6, 0), nonnegative=value)
+
+
+@pytest.mark.parametrize("value", [2.5, None, "9", 0])
+def test_largest_batch_is_a_whole_number(value):
+    with pytest.raises(ValueError, match="largest_batch: expected a whole number of at least 1, got"):
+        restore(rebuilt(observe(5, 4, 6, 0), batch_size=None), largest_batch=value)
 
 
 def test_an_unknown_batch_size_is_for_the_lattice_alone():

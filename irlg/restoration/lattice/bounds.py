@@ -25,10 +25,10 @@ class PresenceProofs:
     """Lower bounds of the counts, and how they came about.
 
     `lower_bounds` (C,) int64, proven; `presumed` (C,) int64, those and 1 where the signs of a row speak for
-    presence though nobody said that embeddings are non-negative; `unsigned` (C,) bool, the classes whose
-    row of ∇W has positive entries and no negative one, or, where signs are supposed, no clearly negative one if that
-    tells of absence; `clear` (C,) bool, those with one that is clearly negative; `nonnegative`, whether signs were
-    used, and `why`.
+    presence though nobody said that embeddings are non-negative; `unsigned` (C,) bool, the classes whose row of ∇W
+    has positive entries and no negative one. Where signs are supposed, small negative entries don't count, and no
+    class is unsigned if that tells nothing of absence. `clear` (C,) bool, the classes with an entry that is clearly
+    negative; `nonnegative`, whether signs were used, and `why`.
     """
 
     lower_bounds: Tensor
@@ -85,8 +85,10 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     least one row of ∇W has 16 positive entries or more and no negative one, and most rows without a clear one
     have none at all. A guess proves nothing: it is `presumed`, and only where an entry is clearly negative, for
     LeakyReLU, SiLU and their like leave some below 0. A server knows its network: told, every negative entry
-    proves presence.
+    proves presence. **Raises:** `ValueError` for anything else.
     """
+    if nonnegative is not None and not isinstance(nonnegative, bool):
+        raise ValueError(f"nonnegative: expected True, False or None, got {nonnegative!r}")
     grad_weight, grad_bias = observation.grad_weight, observation.grad_bias.double()
     dtype = precision(observation.grad_bias)
     # S_j may be as small as the rounding of ∇b_j, and −K∇b_j then a little more than n_j.

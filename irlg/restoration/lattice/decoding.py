@@ -13,7 +13,7 @@ WIDTH = 64  # vectors that the beam keeps
 BRANCHES = 4  # whole numbers tried for each entry of each
 NEGLIGIBLE = 20.0  # minus the logarithm of a vector's weight beside the best, from which on it is dropped
 # Standard deviations above their mean that the entries to come of a dropped vector are taken to cost. In draws from the
-# model, at 0 it often seems the right one where it isn't. From 0 to 3, no wrong vector was left a probability of 0.01.
+# model right vectors are often doubted at 0, for a dropped one's sake; from 0 to 3, no wrong one is left 0.01.
 MARGIN = 2.0
 EASY = 0.05  # standard deviation below which an entry is rounded at once
 
@@ -23,8 +23,8 @@ class Beam:
     """The best count vectors found, best first.
 
     `vectors` (B, C) int64; `costs` (B,), twice the negative log-likelihood up to a constant, and
-    penalties; `log_det`, the log-determinant of the covariance; `lost`, what the best vector that a wider
-    beam would have followed might cost if it were right: infinite if there is none.
+    penalties; `log_det`, the log-determinant of the covariance; `lost`, what the best vector that the
+    beam dropped might cost if it were right: infinite if there is none.
     """
 
     vectors: Counts

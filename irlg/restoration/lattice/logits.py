@@ -7,8 +7,9 @@ from irlg.restoration.lattice import least_squares
 from irlg.restoration.lattice.layer import Problem
 from irlg.restoration.lattice.least_squares import Fit
 
-NU_0 = 5.0  # observations that the isotropic prior of the logits' covariance is worth: 2 and 5 are alike, without it
-# 100 × 40 on untrained networks is sure less often
+# Observations that the isotropic prior of the logits' covariance is worth. On networks of development 2 and 5 are
+# alike; without it, fewer batches of 100 × 40 on untrained networks are sure.
+NU_0 = 5.0
 
 
 def logit_covariance(given: Problem, fit: Fit, n: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ class LatticeRestoration(Restoration):
     gradients. `instances`: the batch's instances one by one, if they were looked for and found; then
     counts, candidates and weights are theirs, and all else is what it was without. `diagnostics`: misfit
     (above 1 where the residual is larger than the covariance admits), the share of the fit in the counts (below 1
-    where these are drawn), whether embeddings were taken to be non-negative and why, and why it stopped.
+    where these were drawn, before instances were found), whether embeddings were taken to be non-negative and why,
+    and why it stopped.
     """
 
     log_probability: float
@@ -134,9 +135,9 @@ def _of_unknown_size(
 def _lattice(
     observation: Observation, nonnegative: bool | None, search: bool, largest_batch: int
 ) -> LatticeRestoration:
-    if nonnegative not in (None, True, False):
-        raise ValueError(f"nonnegative: expected True, False or None, got {nonnegative!r}")
     if observation.batch_size is None:
+        if not isinstance(largest_batch, int) or largest_batch < 1:
+            raise ValueError(f"largest_batch: expected a whole number of at least 1, got {largest_batch!r}")
         return _of_unknown_size(observation, nonnegative, search, largest_batch)
     return _of_size(observation, nonnegative, SURE if search else 0.0, [observation.batch_size], [1.0])
 

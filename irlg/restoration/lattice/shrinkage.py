@@ -62,7 +62,7 @@ def answer(given: Problem, proofs: PresenceProofs, fit: Pass | None) -> Pass:
     there = ~proofs.unlikely | proofs.unlikely.all()  # if all seem absent, none is
     size = given.batch_size
     guess = torch.where(there, (size - given.y[~there].sum()) / there.sum() - given.y, 0.0)
-    mean, variance = guess.clone(), torch.full_like(guess, 1e-4)
+    mean, variance = guess.clone(), torch.full_like(guess, 1e-4)  # of classes that seem absent: 0, all but surely
     if fit is None:  # then S may be anything, and follow n: no more is known than of a uniform draw
         P = torch.full_like(guess, 1 / len(guess))[None]
         s2, means, misfit, share = torch.zeros_like(P), None, 1.0, 0.0
@@ -90,7 +90,7 @@ def posterior(guess: Tensor, fit: Tensor, spread: Tensor) -> tuple[Tensor, Tenso
     **Arguments:** (r,) each: counts of the guess, which sum to those of all r classes; of the fit; and R's diagonal.
     """
     a = guess.mean().clamp(min=1e-9)
-    parts = [_of_head(head, a, guess - a, fit - a, spread.clamp(min=1e-9)) for head in HEADS]
+    parts = [_of_head(head, a, guess - a, fit - a, spread.clamp(1e-9, 1e12)) for head in HEADS]
     evidence, means, variances, shares = (torch.cat(part) for part in zip(*parts, strict=True))
     weights = evidence.softmax(dim=0)
     mean = weights @ means
@@ -119,6 +119,6 @@ def _of_head(head: Head, a: Tensor, g: Tensor, x: Tensor, spread: Tensor) -> tup
     none = (with_none - likelihood).exp()
     blended = (1 - none) * mean - none * a
     variance = (1 - none) * (variance + (mean - blended) ** 2) + none * (a + blended) ** 2
-    # a is not free: r classes have r − 1 degrees of freedom.
+    # a is the mean of g, so that r classes have r − 1 degrees of freedom, and say so much less.
     evidence = likelihood.sum(dim=1) * (1 - 1 / len(g)) + np.log(head.prior / len(T))
     return evidence, blended, variance, share.clamp(0, 1).mean(dim=1)
