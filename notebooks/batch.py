@@ -47,7 +47,7 @@ def run(name: str, profile: str, common: dict[str, str]) -> str:
             execution_timeout=CELL_LIMIT,
             extra_arguments=["--IPKernelApp.log_level=40"],  # else it warns, each time, of local TCP
         )
-        _drop_run_metadata(partial)
+        _tidy(partial)
         partial.replace(executed)
     except Exception as problem:  # whatever it is, it is this notebook's failure and not the others'
         failure = _first_line(problem)
@@ -90,12 +90,15 @@ def _report(name: str, partial: Path, start: float, done: threading.Event) -> No
         say(f"{name}: {where}, {time.monotonic() - start:.0f} s")
 
 
-def _drop_run_metadata(path: Path) -> None:
-    """Remove the paths and clock times that papermill and its kernel leave in the copy."""
+def _tidy(path: Path) -> None:
+    """Remove the paths and clock times that papermill and its kernel leave in the copy, and mend its links."""
     content = json.loads(path.read_text(encoding="utf-8"))
     for part in (content, *content["cells"]):
         for key in ("papermill", "execution"):
             part["metadata"].pop(key, None)
+    for cell in content["cells"]:
+        if cell["cell_type"] == "markdown":  # it lies two folders further down than the notebook that it is of
+            cell["source"] = [line.replace("](../", "](../../../") for line in cell["source"]]
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

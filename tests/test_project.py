@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXECUTED = sorted((ROOT / "notebooks/executed/paper").glob("*.ipynb"))
 
 
 def code_cells(path):
@@ -74,7 +75,7 @@ def test_profiles_name_parameters_that_exist():
             assert all(f"{parameter}: int = " in declared[name] for parameter in parameters)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks/executed/paper").glob("*.ipynb")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
 def test_executed_notebooks_are_whole_and_clean(path):
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"(?<![\w.~])/(?:tmp|home|root|work)/", text)
@@ -83,6 +84,13 @@ def test_executed_notebooks_are_whole_and_clean(path):
         kinds = {output["output_type"] for output in cell["outputs"]}
         assert "error" not in kinds
         assert not any(output.get("name") == "stderr" for output in cell["outputs"])
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *EXECUTED], ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_in_the_text_of_notebooks_lead_somewhere(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert all((path.parent / link).exists() for link in re.findall(r"\]\((\.\.[^)]+)\)", text))
 
 
 def test_modules_are_small():
