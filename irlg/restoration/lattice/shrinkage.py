@@ -101,17 +101,17 @@ def _of_head(head: Head, a: Tensor, g: Tensor, x: Tensor, spread: Tensor) -> tup
     """Log-evidence (N,), means and variances (N, r), and shares of the fit (N,), at N points of the grids."""
     grids = [torch.tensor(values).to(g) for values in (VARIANCE, head.noise, head.slope, SCALE, ABSENT)]
     T, noise, slope, scale, absent = (axis.flatten()[:, None] for axis in torch.meshgrid(*grids, indexing="ij"))
-    T, noise, beta = a * T, a * noise, 1 - slope
+    T, noise, kept = a * T, a * noise, 1 - slope  # 1 − β
     error = scale * (spread if head.known else spread.mean())
     tied = head.tie * (noise * error).sqrt()
 
     def component(T: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Log-likelihood, and mean, variance and the fit's share of the counts, if they are N(m, T)."""
-        gg, xx, gx = beta**2 * T + noise, T + error, beta * T + tied
-        det, dg, dx = gg * xx - gx**2, g - beta * m, x - m
+        gg, xx, gx = kept**2 * T + noise, T + error, kept * T + tied
+        det, dg, dx = gg * xx - gx**2, g - kept * m, x - m
         likelihood = -det.log() / 2 - (xx * dg**2 - 2 * gx * dg * dx + gg * dx**2) / (2 * det)
-        of_g, of_x = T * (beta * xx - gx) / det, T * (gg - beta * gx) / det
-        return likelihood, m + of_g * dg + of_x * dx, T * (1 - beta * of_g - of_x), of_x / (of_g + of_x)
+        of_g, of_x = T * (kept * xx - gx) / det, T * (gg - kept * gx) / det
+        return likelihood, m + of_g * dg + of_x * dx, T * (1 - kept * of_g - of_x), of_x / (of_g + of_x)
 
     with_some, mean, variance, share = component(T, a / (1 - absent) - a)
     with_none = component(torch.zeros_like(T), -a)[0] + absent.log()
