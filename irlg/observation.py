@@ -1,52 +1,72 @@
 """What the server sees of a client's batch: the last layer, its gradients and the batch size."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from irlg import heads, updates
+from irlg.checks import as_batch_size, as_divisor, as_number, as_tensor, check_gradient, check_shapes
 from irlg.gradients import last_layer_gradients
+from irlg.losses import CrossEntropy, cross_entropy
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """The last layer's gradients of mean cross-entropy over one batch.
+    """The last layer's gradients of cross-entropy over one batch, as the server has them.
 
     **Arguments:** `grad_weight` (C, m), `grad_bias` (C,), `weight` (C, m), `bias` (C,): torch
-    tensors (on one device) or NumPy arrays of any float dtype; `batch_size`: K ≥ 1, whole, or `None`
-    where it is not known.
+    tensors (on one device) or NumPy arrays of any float dtype, and both biases `None` for a head without one;
+    `batch_size`: K ≥ 1, whole, or `None` where it is not known. By keyword:
 
-    **Raises:** `ValueError` naming the argument that does not fit, what was expected and what came.
-    The gradients are checked too: those of mean cross-entropy satisfy Σ_j ∇b_j = 0 and
-    Σ_j |∇b_j| ≤ 2, within the rounding of the coarsest dtype that holds them.
+    - `noise`: standard deviation of an entry of the gradients about that of the loss, whatever made it: rounding,
+      privacy, compression. Without it, it is measured: over classes the columns of [∇W, ∇b] sum to 0, but for noise.
+    - `label_smoothing`, `class_weight` (C,): of the loss, see `irlg.losses.CrossEntropy`.
+    - `soft_labels`: whether instances have shares of several classes (mixup, CutMix). Those of a class are its count,
+      whole where all that is mixed is of the same batch.
+    - `divisor`: what the sum over instances was divided by, where that is not what the loss's own mean divides by (K,
+      or with class weights Σ_k w): the expected K after Poisson sampling, K/s after clipping by s; or `"unknown"`.
+
+    The mean of several clients' gradients by their batch sizes, as secure aggregation has it, is the gradient of one
+    batch, all of theirs together: K is the sum.
+
+    **Raises:** `ValueError` naming the argument that does not fit, what was expected and what came; also where ∇b can
+    be no such gradient, whatever the noise, with what would explain it.
     """
 
     grad_weight: Tensor
-    grad_bias: Tensor
+    grad_bias: Tensor | None
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     batch_size: int | None
+    _: KW_ONLY
+    noise: float = None  # type: ignore[assignment]  # None is measured, and not None thereafter
+    label_smoothing: float = 0.0
+    class_weight: Tensor | None = None
+    soft_labels: bool = False
+    divisor: float | Literal["unknown"] | None = None
 
     def __post_init__(self) -> None:
+        if (self.grad_bias is None) != (self.bias is None):
+            name, other = ("grad_bias", "bias") if self.grad_bias is None else ("bias", "grad_bias")
+            raise ValueError(f"{name}: expected a torch tensor or a NumPy array, as {other} is one, got None")
         fields = {"grad_weight": 2, "grad_bias": 1, "weight": 2, "bias": 1}
         for name, dimensions in fields.items():
-            object.__setattr__(self, name, _as_tensor(name, getattr(self, name), dimensions))
-        if self.batch_size is not None:
-            object.__setattr__(self, "batch_size", _as_batch_size(self.batch_size))
+            value = getattr(self, name)
+            if dimensions == 2 or value is not None:
+                object.__setattr__(self, name, as_tensor(name, value, dimensions))
+        object.__setattr__(self, "batch_size", as_batch_size(self.batch_size))
 
-        classes, width = self.weight.shape
-        if classes < 2 or width < 1:
-            raise ValueError(f"weight: expected at least 2 classes and 1 column, got {(classes, width)}")
-        expected = {"grad_weight": (classes, width), "grad_bias": (classes,), "bias": (classes,)}
-        for name, shape in expected.items():
-            tensor = getattr(self, name)
-            if tensor.shape != shape:
-                raise ValueError(f"{name}: expected shape {shape} to fit weight, got {tuple(tensor.shape)}")
-            if tensor.device != self.weight.device:
-                raise ValueError(f"{name}: expected device {self.weight.device}, where weight is, got {tensor.device}")
-        _check_cross_entropy(self.grad_bias)
+        check_shapes(self)
+        if not isinstance(self.soft_labels, bool):
+            raise ValueError(f"soft_labels: expected True or False, got {self.soft_labels!r}")
+        object.__setattr__(self, "divisor", as_divisor(self.divisor, self.batch_size))
+        _ = self.loss  # raises where its settings do not fit
+        noise: float | None = self.noise
+        object.__setattr__(self, "noise", self.measured_noise if noise is None else as_number("noise", noise, 0))
+        check_gradient(self)
 
     @property
     def num_classes(self) -> int:
@@ -60,179 +80,181 @@ class Observation:
             raise ValueError("batch_size: expected a whole number of at least 1, got None; only 'lattice' infers it")
         return self.batch_size
 
+    @property
+    def biases(self) -> tuple[Tensor, Tensor]:
+        """∇b and b, (C,) each. **Raises:** `ValueError` for a head without one."""
+        if self.grad_bias is None or self.bias is None:
+            raise ValueError("grad_bias: expected a head with a bias, got None; only 'lattice' does without")
+        return self.grad_bias, self.bias
+
+    @cached_property
+    def loss(self) -> CrossEntropy:
+        """The settings of cross-entropy that `label_smoothing` and `class_weight` are."""
+        return cross_entropy(self.label_smoothing, self.class_weight, self.num_classes, self.weight.device)
+
+    @cached_property
+    def measured_noise(self) -> float:
+        """Standard deviation of an entry, from the column sums of [∇W, ∇b]: each is that of C entries' noise.
+
+        Of Gaussian noise it is within 1/√(2 (m + 1)) of the true one, one standard deviation.
+        """
+        sums = self.grad_weight.sum(dim=0, dtype=torch.float64)
+        if self.grad_bias is not None:
+            sums = torch.cat([sums, self.grad_bias.sum(dtype=torch.float64)[None]])
+        return float((sums.square().mean() / self.num_classes).sqrt())
+
     def of(self, batch_size: int) -> "Observation":
         """The same gradients, taken to be those of a batch of that size."""
         return replace(self, batch_size=batch_size)
 
     @classmethod
-    def from_embeddings(cls, embeddings: Tensor, labels: Tensor, head: nn.Linear) -> "Observation":
+    def from_embeddings(
+        cls,
+        embeddings: Tensor,
+        labels: Tensor,
+        head: nn.Linear,
+        *,
+        label_smoothing: float = 0.0,
+        class_weight: Tensor | None = None,
+        ignore_index: int = heads.IGNORED,
+        divisor: float | None = None,
+    ) -> "Observation":
         """The observation of a batch whose inputs to `head` are known, by the closed form.
 
-        **Arguments:** `embeddings` (K, m), `labels` (K,) class indices, `head` with m inputs and
-        C outputs. **Raises:** `ValueError` for a head without bias, and embeddings and labels that do not fit.
+        **Arguments:** `embeddings` (K, m); `labels`, class indices (K,) or soft labels (K, C) whose rows sum to one;
+        `head` with m inputs and C outputs; the loss's settings as `Observation` and PyTorch have them.
+        **Raises:** `ValueError` for embeddings, labels and settings that do not fit.
         """
-        _check_bias(head, repr(head))
         wanted = f"shape (K, {head.in_features}) and {head.weight.dtype}"
         if not isinstance(embeddings, Tensor) or embeddings.dim() != 2 or embeddings.shape[1] != head.in_features:
             got = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
             raise ValueError(f"embeddings: expected a tensor of {wanted}, got {got}")
         if embeddings.dtype != head.weight.dtype:
             raise ValueError(f"embeddings: expected a tensor of {wanted}, got {embeddings.dtype}")
-        labels = _check_labels(labels, len(embeddings), head.out_features, embeddings.device)
-        weight, bias = head.weight.detach(), head.bias.detach()
-        gradients = last_layer_gradients(embeddings, labels, weight, bias)
-        return cls(*gradients, weight, bias, batch_size=len(embeddings))
+        loss = cross_entropy(label_smoothing, class_weight, head.out_features, embeddings.device)
+        labels = heads.check_labels(labels, len(embeddings), head.out_features, embeddings.device, ignore_index)
+        weight, bias = head.weight.detach().clone(), None if head.bias is None else head.bias.detach().clone()
+        counted = heads.counted(labels, ignore_index)
+        gradients = last_layer_gradients(
+            embeddings[counted],
+            labels[counted] if loss.plain else loss.targets(labels[counted]).to(embeddings),
+            weight,
+            torch.zeros_like(weight[:, 0]) if bias is None else bias,
+            loss.mean_divisor(labels[counted]) if divisor is None else divisor,
+        )
+        return cls._of_client(gradients, weight, bias, labels[counted], loss, divisor)
 
     @classmethod
     def from_batch(
-        cls, model: nn.Module, images: Tensor, labels: Tensor, head: str | nn.Linear | None = None
+        cls,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        head: str | nn.Module | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        class_weight: Tensor | None = None,
+        ignore_index: int = heads.IGNORED,
+        divisor: float | None = None,
     ) -> "Observation":
         """One client's step: the last layer's gradients of `model` over a batch, by autograd.
 
-        The network mode is the caller's. Parameters, `.grad` fields and buffers (BatchNorm's running
-        statistics, say) are left as they were.
+        The network mode is the caller's, and the model is left as it was, BatchNorm's running statistics among it.
 
-        **Arguments:** `images` (K, ...), whatever `model` takes; `labels` (K,) class indices;
-        `head`: the last layer or its dotted name, by default the last `nn.Linear` of `model`.
+        **Arguments:** `model` returns logits (K, C), as they are, as `.logits` or under `"logits"`; it may be compiled
+        or wrapped (`DataParallel`, `DistributedDataParallel`, Opacus's `GradSampleModule`). `images` (K, ...), whatever
+        it takes; `labels`, class indices (K,) or soft labels (K, C) whose rows sum to one; `head`: the last layer or
+        its dotted name, by default the `nn.Linear`, or 1 × 1 convolution after pooling, whose output is the model's
+        (auxiliary outputs are no part of the loss); the loss's settings as `Observation` and PyTorch have them.
 
-        **Raises:** `ValueError` for a model without a linear layer, a head without bias, a head
-        whose output is not the model's (up to log-softmax), and labels that do not fit.
+        **Raises:** `ValueError` for a model without such a layer, a head whose output is not weight · input + bias or
+        not the model's (up to log-softmax), and labels and settings that do not fit.
         """
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        name, layer = _find_head(model, head)
-        labels = _check_labels(labels, len(images), layer.out_features, images.device)
-        # Clones: a train-mode forward writes its running statistics into these.
-        state: dict[str, Tensor] = {k: b.detach().clone() for k, b in model.named_buffers()}
-        state |= {k: p.detach() for k, p in model.named_parameters()}  # nothing to differentiate below the head
-        seen: list[tuple[Tensor, Tensor, Tensor]] = []  # input, weight and output of the head
+        seen = heads.run(model, images, labels, head, label_smoothing, class_weight, ignore_index, divisor)
+        return cls._of_client(seen.gradients, seen.weight, seen.bias, seen.labels, seen.loss, divisor)
 
-        def watch(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            logits = output.detach().clone().requires_grad_()
-            # Taken here, where weight normalisation and its like have just computed it.
-            seen.append((inputs[0].detach(), module.weight.detach().clone(), logits))
-            return logits
+    @classmethod
+    def from_update(
+        cls,
+        before: updates.State,
+        after: updates.State,
+        learning_rate: float,
+        batch_size: int | None,
+        *,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        local_steps: int = 1,
+        head: str | None = None,
+        optimizer: str = "SGD",
+        noise: float | None = None,
+        label_smoothing: float = 0.0,
+        class_weight: Tensor | None = None,
+        soft_labels: bool = False,
+        divisor: float | Literal["unknown"] | None = None,
+    ) -> "Observation":
+        """What a client's update says of its batch: its weights before and after a step of PyTorch's SGD, or several.
 
-        hook = layer.register_forward_hook(watch)
-        try:
-            with torch.inference_mode(False), torch.enable_grad():
-                output = torch.func.functional_call(model, state, (images,))
-                _check_output(name, seen, output, (len(images), layer.out_features))
-                embeddings, weight, logits = seen[0]
-                loss = nn.functional.cross_entropy(output, labels)
-                grad_logits = torch.autograd.grad(loss, logits, allow_unused=True)[0]
-                _check_grad_logits(name, grad_logits, logits.detach(), labels)
-        finally:
-            hook.remove()
-        with torch.no_grad():
-            gradients = grad_logits.T @ embeddings, grad_logits.sum(dim=0)
-        return cls(*gradients, weight, layer.bias.detach(), batch_size=len(images))
+        The step is w − lr (g + λ w), by (1 + momentum) longer with Nesterov's and as long with plain momentum, whose
+        buffer starts as the gradient itself. It is solved for g in float64. The rounding of the weights comes with it
+        as noise, 1/lr times as large: it is in the column sums, and so measured. Clients' averaged updates, in
+        proportion to their sizes, are the update of one batch, all of theirs together.
 
+        **Several steps** give the mean of their gradients, and the counts of all their instances, E K; one that is in
+        several counts as often. Each is taken at other weights, of which the observation has the mean: counts are off
+        by less the shorter the way (notebook H). `noise` has no part of it: it is none of the gradient's, and bounds by
+        signs hold in spite of it.
 
-def _as_tensor(name: str, value: Any, dimensions: int) -> Tensor:
-    if isinstance(value, Tensor):
-        tensor = value.detach()
-    elif isinstance(value, np.ndarray):
-        if value.dtype.kind != "f" or value.dtype.itemsize > 8:
-            raise ValueError(f"{name}: expected a float dtype of at most 64 bits, got {value.dtype}")
-        tensor = torch.tensor(np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")))
-    else:
-        raise ValueError(f"{name}: expected a torch tensor or a NumPy array, got {type(value).__name__}")
-    if not tensor.is_floating_point():
-        raise ValueError(f"{name}: expected a float dtype, got {tensor.dtype}")
-    if tensor.dim() != dimensions:
-        raise ValueError(f"{name}: expected {dimensions} dimension(s), got shape {tuple(tensor.shape)}")
-    if not bool(torch.isfinite(tensor).all()):
-        count = int((~torch.isfinite(tensor)).sum())
-        raise ValueError(f"{name}: expected finite numbers, got {count} NaN or infinite entries")
-    return tensor
+        **Arguments:** `before` and `after`: models or state dicts, each wrapped (DataParallel, torch.compile and their
+        like) or not; `learning_rate` lr > 0; `batch_size` K, instances of a step, or `None` where it is not known. By
+        keyword: `weight_decay` λ, `momentum` and `nesterov`, as of `torch.optim.SGD` on its first step; `local_steps`
+        E ≥ 1, without momentum if above 1; `head`: the last layer's dotted name, by default the last `nn.Linear` of a
+        model, or the last matrix of a state dict; `optimizer`: the client's, of which only "SGD" shows the gradient;
+        the rest as `Observation` has it, `divisor` that of a step.
 
-
-def _as_batch_size(value: Any) -> int:
-    boolean = isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool
-    try:
-        number = float("nan") if boolean or isinstance(value, str) else float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        number = float("nan")
-    if not number.is_integer() or number < 1:
-        raise ValueError(f"batch_size: expected a whole number of at least 1, got {value!r}")
-    return int(number)
-
-
-def _check_cross_entropy(grad_bias: Tensor) -> None:
-    # The entries are averages of probabilities minus one-hot labels, so their rounding is relative
-    # to 1 whatever their size: softmax rounds at 1, and half-precision storage below it.
-    tolerance = 4 * torch.finfo(precision(grad_bias)).eps
-    total = float(grad_bias.double().sum())
-    size = float(grad_bias.double().abs().sum())
-    if abs(total) > tolerance or size > 2 + tolerance:
-        raise ValueError(
-            "grad_bias: expected the gradient of mean cross-entropy (entries that sum to 0, absolute"
-            f" values that sum to at most 2), got sums {total:.3g} and {size:.3g}"
+        **Raises:** `ValueError` naming the argument that does not fit: no such layer, or of another shape after;
+        weights that are not finite, or did not change; entries that are signs alone, as after a step of Adam.
+        """
+        update = updates.read(
+            before, after, learning_rate, weight_decay, momentum, nesterov, local_steps, head, optimizer
+        )
+        size, over = as_batch_size(batch_size), as_divisor(divisor, batch_size)
+        if local_steps > 1 and over is None and class_weight is not None:
+            raise ValueError(
+                "class_weight: expected a divisor with it over local steps, got None; each step's own differs"
+            )
+        return cls(
+            *(update.grad_weight, update.grad_bias, update.weight, update.bias),
+            None if size is None else local_steps * size,
+            noise=noise,  # type: ignore[arg-type]  # None is measured
+            label_smoothing=label_smoothing,
+            class_weight=class_weight,
+            soft_labels=soft_labels,
+            divisor=local_steps * over if isinstance(over, float) else over,
         )
 
-
-def precision(tensor: Tensor) -> torch.dtype:
-    """The coarsest dtype that holds these values: what they were computed in, if cast up since."""
-    coarse = (torch.bfloat16, torch.float16, torch.float32)
-    return next((d for d in coarse if torch.equal(tensor.to(d).to(tensor.dtype), tensor)), tensor.dtype)
-
-
-def _find_head(model: nn.Module, head: str | nn.Linear | None) -> tuple[str, nn.Linear]:
-    linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    if not linear:
-        raise ValueError("model: expected at least one nn.Linear layer, got none")
-    if head is None:
-        name = list(linear)[-1]
-    elif isinstance(head, str):
-        name = head
-    else:
-        name = next((n for n, m in linear.items() if m is head), repr(head))
-    if name not in linear:
-        raise ValueError(f"head: expected one of the nn.Linear layers {list(linear)}, got {name!r}")
-    _check_bias(linear[name], name)
-    return name, linear[name]
-
-
-def _check_bias(head: nn.Linear, name: str) -> None:
-    if head.bias is None:
-        raise ValueError(f"head: expected a layer with a bias, got {name!r} without one")
-
-
-def _check_output(name: str, seen: list[Any], output: Any, shape: tuple[int, int]) -> None:
-    if not isinstance(output, Tensor):
-        raise ValueError(
-            f"model: expected a tensor of logits {shape}, got {type(output).__name__}; wrap the model in a"
-            " module that returns its logits"
+    @classmethod
+    def _of_client(
+        cls,
+        gradients: tuple[Tensor, Tensor],
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        loss: CrossEntropy,
+        divisor: float | None,
+    ) -> "Observation":
+        """Of gradients over `labels`, none ignored, by a client that minimises `loss`."""
+        soft = labels.dim() == 2
+        if soft and loss.weighted and divisor is None:
+            divisor = float(len(labels))  # PyTorch's mean over soft labels divides by K, whatever the weights
+        return cls(
+            gradients[0],
+            None if bias is None else gradients[1],
+            weight,
+            bias,
+            len(labels),
+            label_smoothing=loss.label_smoothing,
+            class_weight=None if bool((loss.class_weight == 1).all()) else loss.class_weight,
+            soft_labels=soft,
+            divisor=divisor,
         )
-    # One use of the head, on vectors, straight to the output.
-    if len(seen) != 1 or seen[0][0].dim() != 2 or output.shape != shape:
-        raise _no_head(name, shape)
-
-
-def _check_grad_logits(name: str, grad_logits: Tensor | None, logits: Tensor, labels: Tensor) -> None:
-    """What comes back to the head must be (p − y)/K: whatever else follows it changes that."""
-    shape = (len(logits), logits.shape[1])
-    expected = torch.softmax(logits.double(), dim=1)
-    expected[torch.arange(len(labels), device=labels.device), labels] -= 1
-    tolerance = 16 * torch.finfo(logits.dtype).eps
-    if grad_logits is None or not torch.allclose(grad_logits * shape[0], expected.to(grad_logits), atol=tolerance):
-        raise _no_head(name, shape)
-
-
-def _no_head(name: str, shape: tuple[int, int]) -> ValueError:
-    return ValueError(
-        f"head: expected the layer whose output, of shape {shape}, is the model's output, got {name!r}, which is not"
-    )
-
-
-def _check_labels(labels: Any, size: int, classes: int, device: torch.device) -> Tensor:
-    try:
-        labels = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"labels: expected {size} class indices, got {labels!r}") from error
-    if labels.shape != (size,) or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"labels: expected {size} class indices, got {labels.dtype} of shape {tuple(labels.shape)}")
-    if size == 0 or int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise ValueError(f"labels: expected indices from 0 to {classes - 1}, at least one")
-    return labels.to(device=device, dtype=torch.long)

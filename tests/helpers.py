@@ -1,5 +1,8 @@
 """What tests of several rooms make their cases with."""
 
+import math
+from functools import cache, partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +38,8 @@ def observe(classes, width, batch, seed, labels=None):
 
 def rebuilt(seen, **changes):
     names = ("grad_weight", "grad_bias", "weight", "bias", "batch_size")
-    return Observation(**{name: changes.get(name, getattr(seen, name)) for name in names})
+    noise = changes.pop("noise", None)
+    return Observation(noise=noise, **{name: changes.get(name, getattr(seen, name)) for name in names})
 
 
 def linear(weight, bias):
@@ -52,6 +56,66 @@ def from_cifar(noc, mroc, trial, seed=0, activation=nn.ReLU):
         embeddings = model.hidden(model.features(images.load(indices)))
     labels = torch.as_tensor(images.labels[indices])
     return Observation.from_embeddings(embeddings, labels, model.head), torch.bincount(labels, minlength=100)
+
+
+NETWORKS = {
+    "LeNet-5 ReLU": ("cifar100", models.lenet5, {}),
+    "LeNet-5 SiLU": ("cifar100", models.lenet5, {"activation": nn.SiLU}),
+    "LeNet-5 LeakyReLU": ("cifar100", models.lenet5, {"activation": nn.LeakyReLU}),
+    "FCN-3": ("mnist", models.fcn3, {}),
+    "ResNet-18": ("cifar100", models.resnet18, {}),
+}
+HUNDRED = [name for name in NETWORKS if name != "FCN-3"]  # those of 100 classes
+
+
+@cache
+def embedded(name):
+    """An untrained network, and 240 images of the stand-in with their embeddings and labels."""
+    data, network, options = NETWORKS[name]
+    images, model = open_images(data, policy="stand-in"), models.build(network, 0, **options)
+    drawn = np.random.default_rng(0).choice(len(images.labels), 240, replace=False)
+    pixels = images.load(drawn)
+    with torch.no_grad():
+        embeddings = model.hidden(model.features(pixels))
+    return model, pixels, embeddings, torch.as_tensor(images.labels[drawn])
+
+
+def client(name, trial, size=24):
+    """What a client has: the embeddings (K, m) and labels (K,) of a batch, and the head."""
+    model, _, embeddings, labels = embedded(name)
+    drawn = np.random.default_rng([size, trial]).choice(len(labels), size, replace=False)
+    return embeddings[drawn], labels[drawn], model.head
+
+
+def counted(labels, head):
+    return torch.bincount(labels, minlength=head.out_features)
+
+
+def without_bias(head):
+    bare = nn.Linear(head.in_features, head.out_features, bias=False)
+    bare.weight.data = head.weight.detach()
+    return bare
+
+
+def altered(seen, change, **told):
+    """The observation that a server has of gradients after a `change` of each."""
+    fields = {"grad_weight": change(seen.grad_weight), "grad_bias": change(seen.grad_bias)}
+    return Observation(**{**fields, "weight": seen.weight, "bias": seen.bias, "batch_size": seen.batch_size, **told})
+
+
+def gaussian(std, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return lambda gradient: gradient + std * torch.randn(gradient.shape, generator=generator)
+
+
+def probability(restored):
+    return math.exp(restored.log_probability)
+
+
+def is_honest(restored, true):
+    """Whether counts sum to K, and are not called sure (p > 0.999) if they are wrong."""
+    right = torch.equal(restored.counts, true)
+    return int(restored.counts.sum()) == int(true.sum()) and (right or probability(restored) <= 0.999)
 
 
 def a_pass(x, deviation, costs):
@@ -81,3 +145,32 @@ def follows_from_committed_trials(make, source, stem, keys):
     made, committed = make(pd.read_csv(PAPER / f"{source}.csv")), pd.read_csv(PAPER / f"{stem}.csv")
     pd.testing.assert_frame_equal(made, committed, check_dtype=False, rtol=1e-12)
     return view(made, keys) in (PAPER / f"{stem}.md").read_text(encoding="utf-8")
+
+
+class AbstractGradSampleModule(nn.Module):
+    """Opacus's wrapper in short, by the name that it is known by: hooks that keep what passes, and count it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self._module, self.hooks_enabled = model, True
+        for parameter in model.parameters():
+            parameter._forward_counter = 0
+        for module in model.modules():
+            if module._parameters:
+                module.register_forward_hook(self.capture)
+                module.register_full_backward_hook(partial(self.compute, loss_reduction="mean"))
+
+    def forward(self, x):
+        return self._module(x)
+
+    def capture(self, module, inputs, output):
+        if self.hooks_enabled and module.training and torch.is_grad_enabled():
+            module.activations = [*getattr(module, "activations", []), inputs]
+            for parameter in module._parameters.values():
+                parameter._forward_counter += 1
+
+    def compute(self, module, inputs, outputs, loss_reduction):
+        if self.hooks_enabled:
+            module.activations.pop()
+            for parameter in module._parameters.values():
+                parameter._forward_counter -= 1

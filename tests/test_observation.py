@@ -27,7 +27,18 @@ def small(**changes):
         ({"bias": torch.zeros(2)}, r"bias: expected shape \(3,\)"),
         ({"weight": torch.zeros(3)}, r"weight: expected 2 dimension.* got shape \(3,\)"),
         ({"weight": torch.zeros(1, 2)}, r"weight: expected at least 2 classes"),
-        ({"bias": None}, r"bias: expected a torch tensor or a NumPy array, got NoneType"),
+        ({"bias": None}, r"bias: expected a torch tensor or a NumPy array, as grad_bias is one, got None"),
+        ({"weight": None}, r"weight: expected a torch tensor or a NumPy array, got NoneType"),
+        ({"noise": -1.0}, r"noise: expected a number of at least 0, got -1.0"),
+        ({"divisor": 0.0}, r"divisor: expected a positive number, got 0.0"),
+        (
+            {"divisor": "unknown", "batch_size": None},
+            "divisor: expected a number or None where",
+        ),
+        ({"label_smoothing": 1.0}, r"label_smoothing: expected a number from 0 to below 1, got 1.0"),
+        ({"class_weight": [1.0, 2.0]}, r"class_weight: expected 3 positive numbers"),
+        ({"class_weight": [1.0, 2.0, 0.0]}, r"class_weight: expected 3 positive numbers"),
+        ({"soft_labels": 1}, r"soft_labels: expected True or False, got 1"),
         ({"bias": torch.tensor([0.0, float("nan"), 0.0])}, r"bias: expected finite numbers, got 1"),
         ({"grad_weight": torch.full((3, 2), float("inf"))}, r"grad_weight: expected finite numbers, got 6"),
         (
@@ -35,7 +46,7 @@ def small(**changes):
             "grad_weight: expected a float dtype, got",
         ),
         ({"weight": np.zeros((3, 2), dtype=int)}, r"weight: expected a float dtype .* got int64"),
-        ({"batch_size": 0}, r"batch_size: expected a whole number of at least 1, got 0"),
+        ({"batch_size": 0}, r"batch_size: expected a whole number from 1 to 1000000000, got 0"),
         ({"batch_size": 2.5}, r"batch_size: .* got 2.5"),
         ({"batch_size": "many"}, r"batch_size: .* got 'many'"),
         ({"batch_size": True}, r"batch_size: .* got True"),
@@ -45,7 +56,7 @@ def small(**changes):
         ({"batch_size": 10**400}, r"batch_size: "),
         ({"batch_size": float("inf")}, r"batch_size: .* got inf"),
         ({"grad_bias": torch.tensor([0.1, 0.1, 0.1])}, r"grad_bias: expected the gradient of mean cross-entropy"),
-        ({"grad_bias": torch.tensor([3.0, -2.0, -1.0])}, r"grad_bias: .* sums 0 and 6"),  # a summed loss
+        ({"grad_bias": torch.tensor([3.0, -2.0, -1.0])}, r"grad_bias: .* got a sum of 6; divided by 3 or more"),
     ],
 )
 def test_bad_input_is_refused_by_name(changes, message):
@@ -69,9 +80,9 @@ def test_gradients_cast_up_keep_their_own_rounding(dtype):
     assert Observation(**{**fields, "grad_bias": coarse.double()}).grad_bias.dtype == torch.float64
     off = coarse.double()
     off[0] += 40 * torch.finfo(torch.float32).eps  # no rounding of float32 or better
+    seen = Observation(**{**fields, "grad_bias": off})  # it is noise, and so much is seen
     if dtype is torch.float32:
-        with pytest.raises(ValueError, match="grad_bias: expected the gradient of mean cross-entropy"):
-            Observation(**{**fields, "grad_bias": off})
+        assert seen.noise > 1e-6 > 10 * Observation(**fields).noise
 
 
 @pytest.mark.parametrize("size", [4, 4.0, np.int32(4), torch.tensor(4)])
@@ -99,22 +110,6 @@ def test_heads_that_are_computed_and_models_that_are_wrapped():
         torch.testing.assert_close(seen.weight, expected.weight)
 
 
-class Answer(nn.Module):
-    """A model in the manner of libraries that return more than logits."""
-
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(4, 3)
-
-    def forward(self, x):
-        return {"logits": self.fc(x)}
-
-
-def test_a_model_that_returns_more_than_logits_is_told_so():
-    with pytest.raises(ValueError, match=r"model: expected a tensor of logits \(2, 3\), got dict; wrap"):
-        Observation.from_batch(Answer(), torch.rand(2, 4), [0, 1])
-
-
 @pytest.mark.parametrize("after", [nn.ReLU(), nn.Sigmoid(), nn.Softmax(1)])
 def test_what_follows_the_head_is_seen_even_where_logits_are_all_zero(after):
     head = nn.Linear(4, 3)
@@ -129,8 +124,6 @@ def test_from_embeddings_checks_labels_and_bias():
     for labels in ([0, 1, -1], [0, 1, 3]):
         with pytest.raises(ValueError, match="labels: expected indices from 0 to 2"):
             Observation.from_embeddings(torch.rand(3, 4), torch.tensor(labels), nn.Linear(4, 3))
-    with pytest.raises(ValueError, match="head: expected a layer with a bias"):
-        Observation.from_embeddings(torch.rand(1, 4), torch.tensor([0]), nn.Linear(4, 3, bias=False))
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -175,7 +168,7 @@ def test_head_by_name_and_by_module():
     model.forward = lambda x: model["first"](x)
     images, labels = torch.rand(2, 4), torch.tensor([0, 2])
     with pytest.raises(ValueError, match=r"head: expected the layer whose output.* got 'aside'"):
-        Observation.from_batch(model, images, labels)
+        Observation.from_batch(model, images, labels, head="aside")
     by_name = Observation.from_batch(model, images, labels, head="first")
     by_module = Observation.from_batch(model, images, labels, head=model["first"])
     assert torch.equal(by_name.grad_weight, by_module.grad_weight)
@@ -187,7 +180,6 @@ def test_head_by_name_and_by_module():
     ("model", "labels", "message"),
     [
         (nn.Sequential(nn.Flatten()), [0, 1], "model: expected at least one nn.Linear layer"),
-        (nn.Linear(4, 3, bias=False), [0, 1], "head: expected a layer with a bias"),
         # Not a ReLU: it changes nothing of logits that happen to be positive.
         (nn.Sequential(nn.Linear(4, 3), nn.Tanh()), [0, 1], "head: expected the layer whose output"),
         (nn.Linear(4, 3), [0, 3], "labels: expected indices from 0 to 2"),

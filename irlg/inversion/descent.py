@@ -1,5 +1,6 @@
 """Gradient inversion: a batch of images from its full gradient (appendix D, Figure 6)."""
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from irlg.inversion.objective import FIGURE_6, InversionConfig, Problem
 
+STATE = {"key", "best", "restart", "unknowns", "optimiser", "objectives"}  # what a checkpoint holds
 PLATEAU = 1e-3  # a smaller relative gain within `patience` iterations is none
 
 
@@ -58,6 +60,8 @@ class DivergedError(RuntimeError):
         return type(self), (self.restart, self.iteration, self.objective, self.images)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def invert(
     model: nn.Module,
     gradient: Sequence[Tensor],
@@ -76,7 +80,7 @@ def invert(
     gradient, with pixels held in [0, 1] after every step. The network mode is the caller's: in train
     mode the images are evaluated with their own batch statistics, and no running statistic moves.
 
-    **Arguments:** `gradient`: one tensor a parameter, as `irlg.batch_gradient` gives it; `labels`:
+    **Arguments:** `model` and `gradient`: one tensor a parameter, as for and of `irlg.batch_gradient`; `labels`:
     class indices (K,), held fixed; or `"joint"`, K soft labels found with the images; or
     `"joint-shared"`, one soft label for the whole batch, the paper's baseline; `image_shape`:
     (K, channels, height, width); `mean`, `std`: one a channel, by which `model` expects pixels in
@@ -84,8 +88,8 @@ def invert(
     at the end of a restart; `checkpoint`: a file written at these moments. Where it is there, the
     inversion goes on from it: bit for bit on a CPU, for a model that draws no random numbers.
 
-    **Raises:** `ValueError` naming what does not fit, a checkpoint of another inversion among it;
-    `DivergedError` where the objective is no number.
+    **Raises:** `ValueError` naming what does not fit, among it a checkpoint of another inversion or what is none, and a
+    model of whose gradient PyTorch has no derivative; `DivergedError` where the objective is no number.
     """
     problem = Problem(model, gradient, labels, image_shape, config, mean, std)
     path = None if checkpoint is None else Path(checkpoint)
@@ -131,7 +135,7 @@ class _Descent:
     def advance(self) -> None:
         """One step: Adam, on the sign of the image gradient and the label gradient as it is; the box."""
         images = self.unknowns[0]
-        gradients = torch.autograd.grad(self.value, self.unknowns)
+        gradients = self.problem.derivative(self.value, self.unknowns)
         gradients[0].sign_()
         for unknown, gradient in zip(self.unknowns, gradients, strict=True):
             unknown.grad = gradient
@@ -170,7 +174,7 @@ class _Descent:
     def save(self, path: Path, best: Inversion | None) -> None:
         """Write a checkpoint to a temporary name and rename it."""
         state = {
-            "key": self.problem.key(),
+            "key": self.problem.key,
             "best": None if best is None else vars(best),
             "restart": self.restart,
             "unknowns": [unknown.detach() for unknown in self.unknowns],
@@ -184,8 +188,17 @@ class _Descent:
     @classmethod
     def load(cls, problem: Problem, path: Path) -> tuple["_Descent", Inversion | None]:
         """The restart that `save` wrote, and the best of those before it."""
-        state = torch.load(path, map_location=problem.like.device, weights_only=True)
-        if state["key"] != problem.key():
+        wanted = f"checkpoint: expected a file that an inversion wrote, got {str(path)!r}"
+        if not path.is_file():
+            raise ValueError(f"{wanted}, which is not a file")
+        content = io.BytesIO(path.read_bytes())
+        try:
+            state = torch.load(content, map_location=problem.like.device, weights_only=True)
+        except Exception as error:  # of any kind: PyTorch reads a damaged or foreign file as far as it can
+            raise ValueError(f"{wanted}, which is damaged or of another kind; remove it to start anew") from error
+        if not isinstance(state, dict) or set(state) != STATE:
+            raise ValueError(f"{wanted}, which is of another kind; remove it to start anew")
+        if state["key"] != problem.key:
             raise ValueError(f"checkpoint: {path} is of another inversion; remove it to start anew")
         descent = cls(problem, state["restart"])
         with torch.no_grad():

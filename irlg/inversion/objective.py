@@ -1,17 +1,21 @@
 """What gradient inversion minimises, and over what: images and perhaps labels, from noise."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from irlg.data.sampling import stream
 from irlg.gradients import GradientOf
 from irlg.inversion.convolution import FixedKernels
+from irlg.stateless import ordinary
 
 JOINT = ("joint", "joint-shared")
 
@@ -128,6 +132,12 @@ class Problem:
         self.gradient_of, self.training = GradientOf(model), model.training
         parameters = list(self.gradient_of.parameters.values())
         shapes = [tuple(p.shape) for p in parameters]
+        for place, given in enumerate(gradient):
+            if not isinstance(given, Tensor):
+                raise ValueError(
+                    f"gradient: expected a tensor for each parameter, got {type(given).__name__} as number {place};"
+                    " that of a parameter without a gradient is 0"
+                )
         if [tuple(g.shape) for g in gradient] != shapes:
             raise ValueError(f"gradient: expected tensors of the parameters' shapes {shapes}, got others")
         if len(self.shape) != 4:
@@ -148,7 +158,7 @@ class Problem:
         if isinstance(labels, Tensor):
             if labels.shape != self.shape[:1] or labels.is_floating_point():
                 raise ValueError(f"labels: expected {self.shape[0]} class indices, got {labels!r}")
-            self.labels = labels.to(self.like.device)
+            self.labels = ordinary(labels).to(self.like.device)
         elif labels not in JOINT:
             raise ValueError(f"labels: expected class indices or one of {JOINT}, got {labels!r}")
 
@@ -160,7 +170,8 @@ class Problem:
         images = torch.randn(self.shape, generator=generator)
         unknowns = [images]
         if isinstance(self.labels, str):
-            classes = self.gradient_of.logits(images.to(self.like)).shape[1]
+            with self.gradient_of.running():
+                classes = self.gradient_of.logits(images.to(self.like)).shape[1]
             rows = 1 if self.labels == "joint-shared" else self.shape[0]
             unknowns.append(torch.randn(rows, classes, generator=generator))
         return [unknown.to(self.like).requires_grad_() for unknown in unknowns]
@@ -172,12 +183,28 @@ class Problem:
         return torch.softmax(unknowns[1], dim=1).expand(self.shape[0], -1)
 
     def objective(self, unknowns: list[Tensor]) -> Tensor:
+        """What is minimised, ()."""
         images, config = unknowns[0], self.config
-        with FixedKernels():
-            loss = self.gradient_of.loss(images, self.label_rows(unknowns))
-        gradient = self.gradient_of.of(loss, create_graph=True)
+        with self.gradient_of.running():
+            # Of PyTorch's attentions, only this one can be differentiated twice.
+            with FixedKernels(), sdpa_kernel(SDPBackend.MATH):
+                loss = self.gradient_of.loss(images, self.label_rows(unknowns))
+            gradient = self.gradient_of.of(loss, create_graph=True)
         priors = config.tv_weight * total_variation(images) + config.l2_weight * images.norm()
         return self.distance(gradient) + priors
+
+    def derivative(self, value: Tensor, unknowns: list[Tensor]) -> list[Tensor]:
+        """Of what `objective` returned, by the unknowns."""
+        with self.gradient_of.running():
+            try:
+                return list(torch.autograd.grad(value, unknowns))
+            except RuntimeError as error:
+                if "derivative" not in str(error) and "differentiate" not in str(error):
+                    raise
+                raise ValueError(
+                    f"model: expected layers whose gradient PyTorch can differentiate again, got one that it cannot"
+                    f" ({error}); put another implementation of that layer in its place"
+                ) from error
 
     @torch.no_grad()
     def constrain(self, images: Tensor) -> None:
@@ -186,10 +213,15 @@ class Problem:
             images.copy_((images.flatten(1) @ self.basis.T @ self.basis).view_as(images))
         images.clamp_(self.low, self.high)
 
+    @cached_property
     def key(self) -> dict[str, Any]:
-        """What tells one inversion from another: settings, labels, mode, figures for the rest."""
+        """What tells one inversion from another: settings, labels, mode, a digest of the gradient and the model."""
         labels = self.labels if isinstance(self.labels, str) else self.labels.tolist()
-        given = [float(g.norm()) for g in self.target], self.mean.tolist(), self.std.tolist()
+        digest = hashlib.blake2b(digest_size=16)
+        for tensor in (*self.target, *self.gradient_of.tensors()):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        given = digest.hexdigest(), self.mean.tolist(), self.std.tolist()
         return {**asdict(self.config), "labels": labels, "shape": self.shape, "given": given, "mode": self.training}
 
     def pixels(self, images: Tensor) -> Tensor:

@@ -64,9 +64,9 @@ def solve_counts(probabilities: Tensor, grad_bias: Tensor, batch_size: int) -> T
 
 def _irlg(observation: Observation) -> Restoration:
     """Algorithm 1."""
-    grad_bias = observation.grad_bias.double()
+    grad_bias, bias = (each.double() for each in observation.biases)
     embed = partial(class_embeddings, observation.grad_weight, grad_bias)
-    probabilities = class_probabilities(embed(), observation.weight.double(), observation.bias.double())
+    probabilities = class_probabilities(embed(), observation.weight.double(), bias)
     raw = solve_counts(probabilities, grad_bias, observation.size)
     counts = round_counts(raw, observation.size)
     return Restoration(counts, raw, probabilities, "irlg", embed)

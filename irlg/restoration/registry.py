@@ -49,7 +49,7 @@ def restore(
     C K³ ≤ 2·10⁷; it takes up to some seconds.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
-    Noise and compression are not in the model. The probability is no certificate with few classes, whose
+    The probability is one if the loss and its settings are as told. It is no certificate with few classes, whose
     differences are all there is to learn a covariance from, or where a head is so sure that an instance leaves no
     gradient.
 
@@ -71,4 +71,6 @@ def restore(
             raise ValueError(f"{name}: expected {default} for method {method!r}, got {value!r}")
     if "size" in chosen.needs:
         _ = observation.size  # raises where it is not known
+    if "bias" in chosen.needs:
+        _ = observation.biases  # raises for a head without one
     return chosen.function(observation, **options)

@@ -10,7 +10,7 @@ from irlg.restoration.rounding import round_counts
 
 def _uniform(observation: Observation) -> Restoration:
     classes, size = observation.num_classes, observation.size
-    grad_bias = observation.grad_bias.double()
+    grad_bias = observation.biases[0].double()
     raw = size / classes - size * grad_bias
     probabilities = torch.full_like(grad_bias, 1 / classes).repeat(classes, 1)
     return Restoration(round_counts(raw, size), raw, probabilities, "uniform", None)

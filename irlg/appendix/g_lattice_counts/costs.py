@@ -92,7 +92,8 @@ def _memory(seed: int, shape: Shape) -> float:
 
 
 def _on_cpu(one: Observation) -> Observation:
-    return Observation(one.grad_weight.cpu(), one.grad_bias.cpu(), one.weight.cpu(), one.bias.cpu(), one.batch_size)
+    grad_bias, bias = one.biases
+    return Observation(one.grad_weight.cpu(), grad_bias.cpu(), one.weight.cpu(), bias.cpu(), one.batch_size)
 
 
 def _seconds(observation: Observation) -> float:

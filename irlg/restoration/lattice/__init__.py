@@ -1,6 +1,7 @@
 """Exact counts by generalised least squares and lattice decoding: the equations of the design.
 
-n_j = Σ_k p_{k,j} − K∇b_j exactly. Class embeddings are taken as draws around a common mean, so that
+n_j = Σ_k p_{k,j} − K∇b_j exactly (other losses than plain cross-entropy have such identities too: `irlg.losses`).
+Class embeddings are taken as draws around a common mean, so that
 K∇W is linear in them with rows of known covariance, and least squares gives class logits,
 probabilities, and real-valued counts with their covariance; the most likely whole counts under it
 are decoded, and all is repeated with them. A module a step, in the order in which data flow:
@@ -8,12 +9,14 @@ are decoded, and all is repeated with them. A module a step, in the order in whi
 - `bounds`: what the gradients prove without any model (equation 1);
 - `layer`: the last layer as observed, centred over classes and scaled by K;
 - `least_squares`: class embeddings and logits (equation 3);
+- `denoising`: ∇b by what ∇W says of it, where noise is on both;
 - `logits`: their covariance, and mean softmax under it (equations 4 and 5);
 - `counts`: real-valued counts and their covariance (equation 6);
 - `decoding`: the most likely whole ones (equation 7);
 - `passes`: all of these repeated, and how far the result is to be trusted;
 - `shrinkage`: doubtful counts, drawn to what fit, constant guess and a prior say together;
 - `instances`: each instance on its own, where the counts are not sure;
+- `scale`: that of ∇b, where it is not told, and what stands for it where the head has no bias;
 - `batch_size`: K, where it is not told;
 - `method`: the method that all this makes, and what it returns.
 

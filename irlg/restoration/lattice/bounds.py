@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from irlg.observation import Observation, precision
+from irlg.checks import precision
+from irlg.observation import Observation
 
 SIGNS = 16  # positive entries without a negative one that a row needs, to tell of embeddings
 # Reasons why signs are used or not; those of a guess may be thought better of (see `passes.solve`).
+HIDDEN = "noise hides them"
 DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the embeddings bear it out"
 # How negative an entry must be, as a share of the row's largest, to prove presence on a guess. On networks of
 # development the rows of absent classes reach 0.02 after a LeakyReLU, and 0.04 to 0.13 after a SiLU; few others
@@ -17,6 +19,8 @@ DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the embeddings b
 CLEAR = (0.03, 0.15)
 SHALLOW = 1 / 20  # share of rows between the two, above which the second is asked for
 MISSED = 0.1  # share of the classes present that show no sign
+NOISE = 6.0  # standard deviations of the noise beyond which an entry of the gradient is seen
+ROUNDED = 4.0  # units of rounding of the largest entry up to which noise is rounding
 DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
@@ -79,7 +83,7 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
 
     n_j > −K∇b_j always, because Σ_k p_{k,j} > 0. And where embeddings are non-negative (after a
     ReLU, say), the row of ∇W of an absent class is Σ_k p_{k,j} e_k ≥ 0: a negative entry proves
-    presence. Noise or compression on the gradient voids both.
+    presence. Room is left for noise, six standard deviations. Label smoothing takes from every row, and voids signs.
 
     **Arguments:** `nonnegative`: whether embeddings are; `None` guesses, and takes them to be where at
     least one row of ∇W has 16 positive entries or more and no negative one, and most rows without a clear one
@@ -89,29 +93,48 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     """
     if nonnegative is not None and not isinstance(nonnegative, bool):
         raise ValueError(f"nonnegative: expected True, False or None, got {nonnegative!r}")
-    grad_weight, grad_bias = observation.grad_weight, observation.grad_bias.double()
-    dtype = precision(observation.grad_bias)
-    # S_j may be as small as the rounding of ∇b_j, and −K∇b_j then a little more than n_j.
-    proven = torch.floor(-observation.size * (grad_bias + 16 * torch.finfo(dtype).eps)) + 1
-    lower = by_bias = proven.clamp(min=0)
+    grad_weight, grad_bias = observation.grad_weight, torch.zeros_like(observation.weight[:, 0], dtype=torch.float64)
+    if observation.grad_bias is not None:
+        grad_bias = observation.grad_bias.double()
+    loss, size = observation.loss, observation.size
+    dtype = precision(grad_weight if observation.grad_bias is None else observation.grad_bias)
+    eps = torch.finfo(dtype).eps
     least, greatest = grad_weight.amin(dim=1).double(), grad_weight.amax(dim=1).double()
-    visible = 1e-6 * torch.maximum(-least, greatest)  # smaller entries may be rounding
-    unsigned = (least >= -visible) & (greatest > 0)  # a row of zeros says nothing
+    # Rounding is relative to each entry, and hides no small row; any other noise is as large everywhere.
+    rounded = observation.noise <= ROUNDED * eps * float(torch.maximum(-least, greatest).max())
+    noise = 0.0 if rounded else NOISE * observation.noise
+    # Of a mean with class weights, the least that the divisor may be. One that is not known is of no use.
+    divisor = 0.0 if observation.divisor == "unknown" else size * float(loss.class_weight.min())
+    if isinstance(observation.divisor, float):
+        divisor = observation.divisor
+    # S_j may be as small as the rounding of ∇b_j, and −K∇b_j then a little more than n_j. That is relative to 1 where
+    # softmax was rounded, which shows as noise in coarse dtypes, and to ∇b_j where it is stored.
+    rounding = 16 * min(eps, torch.finfo(torch.float32).eps) * size * loss.total.max()
+    taken = -divisor * (grad_bias + eps * grad_bias.abs() + noise) - rounding - size * loss.spread
+    lower = by_bias = (torch.floor(taken / loss.hit) + 1).clamp(min=0) * (observation.divisor != "unknown")
+    visible = (1e-6 * torch.maximum(-least, greatest)).clamp(min=noise)
+    if loss.label_smoothing:  # takes something from every row: signs tell nothing
+        nonnegative = False
+    # A row says nothing of absence where noise would hide a clear sign, or all of it.
+    telling_of = CLEAR[0] * greatest > visible
+    unsigned = (least >= -visible) & telling_of
     used, why = bool(nonnegative), "told" if nonnegative is not None else NOT_DETECTED
+    if nonnegative is None and 2 * int(telling_of.sum()) < len(least):
+        why = HIDDEN
     # After a ReLU the rows of absent classes have none. Where most that have hardly any have one, it was none.
     nearly = least >= -CLEAR[0] * greatest
     if nonnegative is None and 2 * int(unsigned.sum()) >= max(1, int(nearly.sum())):
         # Not where negative entries might have been flushed to 0.
-        telling = unsigned & (visible > torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps)
+        telling = unsigned & (visible > torch.finfo(dtype).smallest_normal * eps)
         if any(int((grad_weight[j] > visible[j]).sum()) >= SIGNS for j in telling.nonzero()[:, 0]):
             used, why = True, DETECTED
     if nonnegative:
-        lower = torch.maximum(lower, (~unsigned).double())
+        lower = torch.maximum(lower, (least < -visible).double())
     shallow = (least < -CLEAR[0] * greatest) & (least >= -CLEAR[1] * greatest)
     limit = CLEAR[int(shallow.sum() > max(SHALLOW * len(least), int(unsigned.sum())))]
-    clear = (least < -limit * greatest) & (grad_weight.shape[1] >= SIGNS)
+    clear = (least < -torch.maximum(limit * greatest, visible)) & (grad_weight.shape[1] >= SIGNS)
     presumed = torch.maximum(lower, clear.double()) if used else lower
-    if float(presumed.sum()) > observation.size:  # not the embeddings, or gradients, that they are taken for
-        lower = by_bias if float(by_bias.sum()) <= observation.size else torch.zeros_like(lower)
+    if float(presumed.sum()) > size:  # not the embeddings, or gradients, that they are taken for
+        lower = by_bias if float(by_bias.sum()) <= size else torch.zeros_like(lower)
         presumed, used, why = lower, False, "dropped: bounds that sum to more than K"
     return PresenceProofs(lower.to(torch.int64), presumed.to(torch.int64), unsigned, clear, used, why)

@@ -1,6 +1,7 @@
 """Each instance on its own: where K < C/2, the gradients give away every single instance.
 
-With ĝ_k = p_k − y_k and ê_k the embedding with a constant behind it, [K∇W, K∇b] = Σ_k ĝ_k ê_kᵀ. While
+With ĝ_k = p_k − y_k and ê_k the embedding with a constant behind it, [K∇W, K∇b] = Σ_k ĝ_k ê_kᵀ (without a bias,
+ê_k is the embedding, and all else the same). While
 the K outer products are independent, every ĝ_k lies in the column space and every ê_k in the row
 space of that matrix, both of dimension K. So an instance of class c solves
 
@@ -11,12 +12,14 @@ starts. Those that together make up the gradients, each a whole number of times 
 are taken for the batch. The idea is the design's (section 3).
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from irlg.observation import Observation, precision
+from irlg.checks import precision
+from irlg.observation import Observation
 
 # Sine of the angle between ĝ and the column space of a solution, a round each: strict first; what is
 # left then is weak beside the rounding of what was found.
@@ -25,6 +28,8 @@ STARTS = 6  # a class and round
 STEPS = 30  # of Levenberg and Marquardt
 WORK = 2e7  # C K³ beyond which the search would take more than some seconds
 RESOLVED = 20  # units of rounding from which on a singular value is not noise
+SMOOTHED = 0.5  # label smoothing beyond which any label would explain an instance
+HARDLY = 4.0  # |ĝ| |ê| is at most √2 √2 mean |e| for a usual instance, and seldom twice as much
 UNEXPLAINED = 0.1  # what the batch may leave of the gradients, in units of its weakest instance
 
 
@@ -63,22 +68,31 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
     **Arguments:** `embeddings` (C, m) near which the classes' instances are looked for; `classes`
     (r,), those that may be present.
     """
-    size, count = observation.size, observation.num_classes
+    size, count, divisor = observation.size, observation.num_classes, observation.divisor
     if 2 * size >= count or count * size**3 > WORK:
+        return None
+    # Instances of more than one class, and a sum over them of unknown scale, are not looked for.
+    if observation.soft_labels or divisor == "unknown" or (divisor is None and observation.loss.weighted):
+        return None
+    if observation.label_smoothing > SMOOTHED:
         return None
     if not bool(torch.isfinite(embeddings).all()):
         return None
     constant = embeddings.norm(dim=1).mean()
     if constant == 0:  # a dead layer: there is nothing to tell instances by
         return None
-    target = size * torch.cat([observation.grad_weight.double(), constant * observation.grad_bias.double()[:, None]], 1)
-    target = target - target.mean(dim=0)
-    noise = rounding(observation) * torch.linalg.matrix_norm(target, 2)
+    target, scale = observation.grad_weight.double(), float(size if divisor is None else divisor)
+    if observation.grad_bias is not None:
+        target = torch.cat([target, constant * observation.grad_bias.double()[:, None]], dim=1)
+    target = scale * (target - target.mean(dim=0))
+    if scale * observation.noise * math.sqrt(target.numel()) > UNEXPLAINED * HARDLY * float(constant):
+        return None  # noise alone would be more than what may be left
+    noise = (rounding(observation) * torch.linalg.matrix_norm(target, 2)).clamp(min=scale * spectral(observation))
     generator = torch.Generator().manual_seed(0)
 
     found, rest, left = list[_Solutions](), target, size
     for tolerance in TOLERANCES:
-        if left == 1:
+        if left == 1 and observation.grad_bias is not None:
             new = _last(observation, rest, constant)
         else:
             if not bool(torch.isfinite(rest).all()):
@@ -108,12 +122,18 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
         return None
     times = batch.times.long()
     labels, extended = (part.repeat_interleave(times, dim=0) for part in (batch.labels, batch.embeddings))
-    return Instances(labels, extended[:, :-1], residual)
+    return Instances(labels, extended[:, : observation.weight.shape[1]], residual)
 
 
 def rounding(observation: Observation) -> float:
     """Singular values of gradients below this share of the largest may be rounding alone."""
     return RESOLVED * torch.finfo(precision(observation.grad_weight)).eps
+
+
+def spectral(observation: Observation) -> float:
+    """The largest singular value that noise of the observed level has (Marčenko and Pastur)."""
+    classes, width = observation.grad_weight.shape
+    return observation.noise * (math.sqrt(classes) + math.sqrt(width + 1))
 
 
 def _starts(embeddings: Tensor, classes: Tensor, constant: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -139,26 +159,29 @@ def _solve(observation: Observation, labels: Tensor, starts: Tensor, columns: Te
     **Arguments:** orthonormal bases of the column space, `columns` (C, r), and of the row space, `rows`
     (m + 1, r).
     """
-    weight, bias = observation.weight.double(), observation.bias.double()
-    # ê = rows (origin + free t), whose last entry is the constant whatever t.
-    last = rows[-1]
-    origin = starts[0, -1] * last / (last @ last)
-    free = torch.linalg.svd(last[None], full_matrices=True)[2][1:].T
-    slope, level = weight @ rows[:-1] @ free, weight @ (rows[:-1] @ origin) + bias
+    weight, width = observation.weight.double(), observation.weight.shape[1]
+    starts, bias = starts[:, : len(rows)], torch.zeros_like(weight[:, 0])
+    origin, free = torch.zeros_like(rows[0]), torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    if observation.bias is not None:
+        # ê = rows (origin + free t), whose last entry is the constant whatever t.
+        last, bias = rows[-1], observation.bias.double()
+        origin = starts[0, -1] * last / (last @ last)
+        free = torch.linalg.svd(last[None], full_matrices=True)[2][1:].T
+    slope, level = weight @ rows[:width] @ free, weight @ (rows[:width] @ origin) + bias
     t = (starts @ rows - origin) @ free
-    target = torch.nn.functional.one_hot(labels, len(bias)).double()
+    target, total = observation.loss.targets(labels), observation.loss.total[labels][:, None]
 
     def residual(t: Tensor) -> tuple[Tensor, Tensor]:
-        gradient = torch.softmax(level + t @ slope.T, dim=1) - target
+        gradient = total * torch.softmax(level + t @ slope.T, dim=1) - target
         outside = gradient - gradient @ columns @ columns.T
         return gradient, outside / gradient.norm(dim=1, keepdim=True).clamp(min=1e-300)
 
     gradient, r = residual(t)
     sine, damping = r.norm(dim=1), torch.full_like(r[:, 0], 1e-2)
     for _ in range(STEPS if free.shape[1] else 0):
-        p, length = gradient + target, gradient.norm(dim=1)[:, None, None].clamp(min=1e-300)
+        p, length = (gradient + target) / total, gradient.norm(dim=1)[:, None, None].clamp(min=1e-300)
         direction = gradient[:, :, None] / length
-        change = p[:, :, None] * (slope - (p @ slope)[:, None])  # of ĝ with t, (N, C, r − 1)
+        change = (total * p)[:, :, None] * (slope - (p @ slope)[:, None])  # of ĝ with t, (N, C, r − 1)
         jacobian = (change - direction * (direction.mT @ change)) / length
         jacobian = jacobian - columns @ (columns.T @ jacobian)
         normal = jacobian.mT @ jacobian
@@ -183,8 +206,8 @@ def _last(observation: Observation, rest: Tensor, constant: Tensor) -> _Solution
     label = gradient.argmin()
     embedding = gradient @ rest / (gradient @ gradient)
     # By the network, not by `rest`: if it is no instance, it will not explain `rest`.
-    gradient = torch.softmax(observation.weight.double() @ embedding[:-1] + observation.bias.double(), dim=0)
-    gradient[label] -= 1
+    softmax = torch.softmax(observation.weight.double() @ embedding[:-1] + observation.biases[1].double(), dim=0)
+    gradient = observation.loss.total[label] * softmax - observation.loss.targets(label[None])[0]
     one = torch.ones_like(constant)[None]
     return _Solutions(label[None], embedding[None], gradient[None], 0 * one, one)
 

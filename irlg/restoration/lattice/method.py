@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from irlg.observation import Observation
-from irlg.restoration.lattice import layer, passes, shrinkage
-from irlg.restoration.lattice.batch_size import posterior, rank
-from irlg.restoration.lattice.bounds import SUPPOSED, presence_proofs
+from irlg.restoration.lattice import passes, scale, shrinkage
+from irlg.restoration.lattice.batch_size import posterior, rank, sizes_of
+from irlg.restoration.lattice.bounds import SUPPOSED, PresenceProofs, presence_proofs
 from irlg.restoration.lattice.instances import Instances, explain
+from irlg.restoration.lattice.layer import Problem, problem
 from irlg.restoration.method import Method
 from irlg.restoration.result import Restoration
 
@@ -51,11 +52,16 @@ class LatticeRestoration(Restoration):
 
 
 def _of_size(
-    observation: Observation, nonnegative: bool | None, search_below: float, sizes: list[int], sure: list[float]
+    observation: Observation,
+    proofs: PresenceProofs,
+    search_below: float,
+    sizes: list[int],
+    sure: list[float],
+    given: Problem | None = None,
 ) -> LatticeRestoration:
     """Restore at a K that is told or taken; instances are looked for below a probability of the counts."""
-    given = layer.problem(observation)
-    proofs, fit, reason = passes.solve(given, presence_proofs(observation, nonnegative))
+    given = given or problem(observation)
+    proofs, fit, reason = passes.solve(given, proofs)
     best = shrinkage.answer(given, proofs, fit)
     embed = None if best.means is None else partial(best.means.embeddings, observation.grad_weight)
     device = observation.weight.device
@@ -94,6 +100,7 @@ def _of_size(
         diagnostics={
             "misfit": best.misfit,
             "share": best.share,
+            "divisor": given.divisor,
             "nonnegative": proofs.nonnegative,
             "nonnegative_why": proofs.why,
             "stopped": reason,
@@ -118,8 +125,8 @@ def _of_unknown_size(
     least = rank(observation)
     # As many instances as the rank has, or a few more that are too confident to add to it: if these are
     # all there is, that needs no prior.
-    for size in range(max(1, least), min(least + 3, largest + 1) if search else 0):
-        restored = _of_size(observation.of(size), nonnegative, math.inf, [size], [1.0])
+    for size, told in sizes_of(observation, least, min(least + 2, largest) if search else 0):
+        restored = _of_size(told, presence_proofs(told, nonnegative), math.inf, [size], [1.0])
         if restored.instances is not None:
             return restored
     sizes, weights = posterior(observation, nonnegative, largest)
@@ -127,19 +134,50 @@ def _of_unknown_size(
         raise ValueError(
             f"largest_batch: expected at least the rank of the gradients, {least}, got {largest} (noise makes it high)"
         )
-    restored = _of_size(observation.of(sizes[0]), nonnegative, 0.0, sizes, weights.tolist())
+    told = observation.of(sizes[0])
+    restored = _of_size(told, presence_proofs(told, nonnegative), 0.0, sizes, weights.tolist())
     reason = f"{restored.diagnostics['stopped']}; K was sought from {least} to {largest} only"
     return replace(restored, diagnostics=restored.diagnostics | {"stopped": reason})
+
+
+def _of_unknown_scale(observation: Observation, nonnegative: bool | None, search_below: float) -> LatticeRestoration:
+    proofs = presence_proofs(observation, nonnegative)
+    problems, weights = scale.posterior(observation, proofs)
+    if not problems and observation.grad_bias is not None and observation.divisor is None:
+        return _of_size(observation, proofs, search_below, [observation.size], [1.0])  # by the weights' mean
+    if not problems:
+        what = "divisor" if observation.grad_bias is not None else "grad_bias"
+        raise ValueError(f"{what}: expected to be told, as none that was tried explains the gradients")
+    given = problems[0]
+    told = observation
+    if observation.grad_bias is not None:
+        divisor = given.divisor * float(observation.loss.class_weight.mean())
+        told = replace(observation, divisor=divisor)
+    restored = _of_size(told, proofs, search_below, [observation.size], [1.0], given)
+    trust = 1.0 if restored.instances is not None else float(weights[0])
+    return replace(
+        restored,
+        log_probability=restored.log_probability + math.log(trust),
+        class_probabilities=trust * restored.class_probabilities,
+    )
 
 
 def _lattice(
     observation: Observation, nonnegative: bool | None, search: bool, largest_batch: int
 ) -> LatticeRestoration:
+    if observation.batch_size is None and scale.is_sought(observation):
+        raise ValueError(
+            "batch_size: expected a whole number where the gradients' scale is not known either (a head without a bias,"
+            " or class weights without a divisor), got None"
+        )
     if observation.batch_size is None:
         if not isinstance(largest_batch, int) or largest_batch < 1:
             raise ValueError(f"largest_batch: expected a whole number of at least 1, got {largest_batch!r}")
         return _of_unknown_size(observation, nonnegative, search, largest_batch)
-    return _of_size(observation, nonnegative, SURE if search else 0.0, [observation.batch_size], [1.0])
+    below = SURE if search else 0.0
+    if scale.is_sought(observation):
+        return _of_unknown_scale(observation, nonnegative, below)
+    return _of_size(observation, presence_proofs(observation, nonnegative), below, [observation.batch_size], [1.0])
 
 
-METHOD = Method("lattice", _lattice, frozenset({"bias", "sign"}), ("nonnegative", "search", "largest_batch"))
+METHOD = Method("lattice", _lattice, options=("nonnegative", "search", "largest_batch"))

@@ -11,8 +11,9 @@ from torch import Tensor
 from irlg.restoration.lattice.bounds import MISSED, NOT_DETECTED, PresenceProofs
 from irlg.restoration.lattice.counts import real_counts
 from irlg.restoration.lattice.decoding import Array, Beam, decode
+from irlg.restoration.lattice.denoising import denoised
 from irlg.restoration.lattice.layer import Problem
-from irlg.restoration.lattice.least_squares import ClassMeans, least_squares, row_noise
+from irlg.restoration.lattice.least_squares import ClassMeans, design, least_squares, row_noise
 from irlg.restoration.lattice.logits import logit_covariance, mean_softmax
 
 PASSES = 3  # on networks of development 2 lose 0.003 of LnAcc, 4 gain as much on some and lose it on others
@@ -61,7 +62,8 @@ def estimate(given: Problem, proofs: PresenceProofs) -> tuple[Pass | None, str]:
 
     None is run where the bias gradient is 0 but for rounding, which says nothing of the counts.
     """
-    if float(given.y.abs().max()) <= 16 * given.rounding * given.batch_size:
+    rounding = 16 * min(given.rounding, torch.finfo(torch.float32).eps)
+    if float(given.y.abs().max()) <= rounding * given.batch_size:
         return None, "the gradients are 0 but for rounding"
     n, v, last = _start(given, proofs), torch.zeros_like(given.y), None
     for _ in range(PASSES):
@@ -106,7 +108,7 @@ def _positive(found: Pass) -> bool:
 def _start(given: Problem, proofs: PresenceProofs) -> Tensor:
     """Real-valued counts, (C,), from which the passes begin: the constant guess, but at least the bounds."""
     lower = proofs.presumed.double()
-    guess = given.batch_size / len(given.y) - given.y
+    guess = given.guess()
     n = torch.where(guess < 0.5, lower, torch.maximum(guess, lower))  # absent until more is known
     return n * (given.batch_size / n.sum())
 
@@ -116,7 +118,9 @@ def _pass(given: Problem, proofs: PresenceProofs, n: Tensor, v: Tensor, last: Pa
     classes = torch.nonzero(n)[:, 0]
     rows = None if last is None else last.rows(classes)
     P, s2 = (None, None) if last is None else (last.P[rows], last.s2[rows])
-    fit = least_squares(given, n, P, row_noise(n[classes], v, P, s2))
+    M, D = design(given, n, P)
+    given = denoised(given, M, D)
+    fit = least_squares(given, n, M, D, row_noise(given, n, v, P, s2))
     counts = torch.cat([n[classes], n.new_zeros(1)])  # with that of the other classes
     omega = logit_covariance(given, fit, counts[:-1])
     P = mean_softmax(fit.Z, omega, counts)

@@ -61,7 +61,8 @@ def answer(given: Problem, proofs: PresenceProofs, fit: Pass | None) -> Pass:
         return fit
     there = ~proofs.unlikely | proofs.unlikely.all()  # if all seem absent, none is
     size = given.batch_size
-    guess = torch.where(there, (size - given.y[~there].sum()) / there.sum() - given.y, 0.0)
+    guess = given.guess()
+    guess = torch.where(there, guess + guess[~there].sum() / there.sum(), 0.0)
     mean, variance = guess.clone(), torch.full_like(guess, 1e-4)  # of classes that seem absent: 0, all but surely
     if fit is None:  # then S may be anything, and follow n: no more is known than of a uniform draw
         P = torch.full_like(guess, 1 / len(guess))[None]
@@ -71,7 +72,7 @@ def answer(given: Problem, proofs: PresenceProofs, fit: Pass | None) -> Pass:
         spread = fit.misfit * fit.covariance.diagonal()
         mean[there], variance[there], share = posterior(guess[there], fit.x[there], spread[there])
         P, s2, means, misfit = fit.P, fit.s2, fit.means, fit.misfit
-    variance = variance + (given.rounding * given.y) ** 2 / 12  # that of ∇b, uniform; it shows in bfloat16
+    variance = variance + given.y_variance / given.loss.hit**2
     mean = mean + (size - mean.sum()) * variance / variance.sum()
     covariance = torch.diag(variance).addr_(variance, variance / (variance.sum() + 1e-6), alpha=-1)
     try:

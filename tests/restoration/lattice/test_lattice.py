@@ -25,7 +25,8 @@ def test_least_squares_is_the_dense_bayesian_solution(absent, first):
     present = torch.nonzero(n)[:, 0]
     P = torch.softmax(torch.as_tensor(rng.normal(size=(C, C))), 1)
     rho = torch.as_tensor(rng.uniform(0.1, 0.5, C))
-    fit = least_squares.least_squares(problem, n, None if first else P[present], rho)
+    matrices = least_squares.design(problem, n, None if first else P[present])
+    fit = least_squares.least_squares(problem, n, *matrices, rho)
     # Y[:, d] = y μ_d + M Δ[:, d] + noise, for each column d: prior variance D of Δ, a flat one of μ.
     M = (-torch.diag(n) if first else P.T * n - torch.diag(n)).numpy()
     D = (1 - least_squares.OMEGA) + least_squares.OMEGA / n.clamp(min=1).numpy()
@@ -60,9 +61,10 @@ def test_covariance_is_that_of_counts_over_draws_of_the_model():
         given = layer.problem(Observation.from_embeddings(embeddings, labels, linear(weight, bias)))
         one_hot = nn.functional.one_hot(labels).double()
         true = one_hot.T / n[:, None] @ torch.softmax(embeddings @ weight.T + bias, 1)
-        rough = least_squares.least_squares(given, n, true, n)
+        matrices = least_squares.design(given, n, true)
+        rough = least_squares.least_squares(given, n, *matrices, n)
         s2 = real_counts(given, rough, omega.clone(), true[[*range(C), 0]], counts)[2][:C]
-        fit = least_squares.least_squares(given, n, true, least_squares.row_noise(n, 0 * n, true, s2))
+        fit = least_squares.least_squares(given, n, *matrices, least_squares.row_noise(given, n, 0 * n, true, s2))
         P = logits.mean_softmax(fit.Z, omega, counts)
         x, R, _ = real_counts(given, fit, omega.clone(), P, counts)
         errors.append((x - n).numpy())
