@@ -22,6 +22,7 @@ NAMES = (
     "E_algorithm",
     "F_data_distributions",
     "G_lattice_counts",
+    "H_clients",
     "index",
 )
 
@@ -97,7 +98,7 @@ def test_the_terminal_ends_with_a_summary(checkout, smoke):
     _, end = smoke.stdout.split("\n\n", 1)
     assert max(map(len, end.splitlines())) <= 101  # a combining character takes no column
     summary = re.search(r"^appendix .*?\n\n", end, re.MULTILINE | re.DOTALL)[0]
-    assert [re.match(r"\S", line)[0] for line in summary.splitlines()[2:] if line[:1].strip()] == list("ABCDDEFG")
+    assert [re.match(r"\S", line)[0] for line in summary.splitlines()[2:] if line[:1].strip()] == list("ABCDDEFGH")
     assert all(f"\n  {name} " in summary or f"\n  {name}\n" in summary for name in NAMES if name != "index")
     assert end.rstrip().endswith("figures/smoke/claims.md")
     claims = (checkout / "figures" / "smoke" / "claims.md").read_text(encoding="utf-8")
@@ -268,7 +269,7 @@ def test_help_notebook_explains_every_parameter(checkout):
         (("--only", "x"), "--only: expected capital letters such as CF, got 'x'"),
         (("--frobnicate",), "unknown option '--frobnicate'"),
         (("--data",), "--data needs a value"),
-        (("--only", "Z"), "--only Z: no notebook Z; there are A B C D E F G"),
+        (("--only", "Z"), "--only Z: no notebook Z; there are A B C D E F G H"),
     ],
 )
 def test_run_all_refuses_what_it_does_not_know(checkout, options, message):

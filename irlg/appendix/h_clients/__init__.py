@@ -1,0 +1,1 @@
+"""Notebook H: what clients really send, and what a server makes of it."""
