@@ -46,7 +46,11 @@ def claims(
     ]
 
 
-LOOKED_FOR = {"unknown": "Scale not told, but that it isn't known", "inferred": "K not told after Poisson sampling"}
+LOOKED_FOR = {
+    "unknown": "Scale not told, but that it isn't known",
+    "inferred": "K not told after Poisson sampling",
+    "without": "Heads without a bias",
+}
 
 
 def _aimed(sent: pd.DataFrame) -> list[Claim]:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from irlg.appendix.h_clients.clients import Clients, restored
-from irlg.appendix.h_clients.corruptions import Gradients
 from irlg.appendix.h_clients.trials import SIZE
 from irlg.heads import IGNORED
 from irlg.observation import Observation
@@ -29,7 +28,7 @@ LARGEST = 2 * SIZE  # K that is tried after Poisson sampling
 class Sent:
     """Gradients, the true `counts` (C,) behind them, and what the server may take them for: settings by name."""
 
-    gradients: Gradients
+    gradients: tuple[Tensor, Tensor | None]
     counts: Tensor
     ways: Mapping[str, dict[str, Any]]
 
@@ -105,6 +104,16 @@ def aggregated(clients: Clients, chosen: Tensor, rng: np.random.Generator) -> Se
     return Sent((weight, bias), clients.counts(all_of_them), ways)
 
 
+def bare(clients: Clients, chosen: Tensor, rng: np.random.Generator) -> Sent:
+    """A head without a bias, and so no ∇b."""
+    weight = clients.model.head.weight
+    head = nn.Linear(weight.shape[1], len(weight), bias=False, device=weight.device, dtype=weight.dtype)
+    head.weight = weight
+    seen = Observation.from_embeddings(clients.embeddings[chosen], clients.labels[chosen], head)
+    ways = {"without": {"batch_size": len(chosen), "bias": None}}
+    return Sent((seen.grad_weight, None), clients.counts(chosen), ways)
+
+
 SETTINGS: dict[str, Callable[[Clients, Tensor, np.random.Generator], Sent]] = {
     f"label smoothing {SMOOTHING:g}": smoothing,
     f"class weights {LEAST:g} to {MOST:g}": weights,
@@ -113,6 +122,7 @@ SETTINGS: dict[str, Callable[[Clients, Tensor, np.random.Generator], Sent]] = {
     f"gradients × {SCALE:g}": scale,
     "Poisson sampling": poisson,
     f"{len(CLIENTS)} clients aggregated": aggregated,
+    "no bias": bare,
 }
 LOSSES = tuple(SETTINGS)[:4]  # the others leave the loss as it is
 
@@ -126,7 +136,9 @@ def told_or_not(everyone: Sequence[Clients], count: int, count_untold: int, seed
             if trial >= (count if way == "told" else count_untold if clients.name in UNTOLD else 0):
                 continue
             head = clients.model.head
-            observe = partial(Observation, *sent.gradients, head.weight, head.bias, **settings)
+            grad_weight, grad_bias = sent.gradients
+            layer = {"weight": head.weight, "bias": head.bias, "grad_weight": grad_weight, "grad_bias": grad_bias}
+            observe = partial(Observation, **{**layer, **settings})
             options = {"largest_batch": LARGEST} if way == "inferred" else {}
             about = {"setting": name, "server": way, "trial": trial, "K": int(sent.counts.sum())}
             rows.append(clients.about | about | restored(observe, sent.counts, **options))
