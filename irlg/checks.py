@@ -73,6 +73,11 @@ def as_divisor(value: Any, batch_size: int | None) -> float | Literal["unknown"]
     return as_number("divisor", value, math.ulp(0.0))
 
 
+def as_told(divisor: Any) -> float | None:
+    """A divisor that a client divides by, which knows it."""
+    return None if divisor is None else as_number("divisor", divisor, math.ulp(0.0))
+
+
 def _float(value: Any) -> float:
     """A number of any kind, and NaN of what is none."""
     boolean = isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool
@@ -100,6 +105,14 @@ def check_shapes(observation: Observation) -> None:
             )
 
 
+def column_noise(grad_weight: Tensor, grad_bias: Tensor | None = None) -> float:
+    """Standard deviation of an entry, by the sums of columns (C,), each of which is that of C entries' noise."""
+    sums = grad_weight.sum(dim=0, dtype=torch.float64)
+    if grad_bias is not None:
+        sums = torch.cat([sums, grad_bias.sum(dtype=torch.float64)[None]])
+    return float((sums.square().mean() / len(grad_weight)).sqrt())
+
+
 def check_gradient(observation: Observation) -> None:
     """Refuse a ∇b that cannot be of such a loss, whatever the noise, and say what would explain it."""
     if observation.grad_bias is None or observation.divisor == "unknown":
@@ -117,10 +130,11 @@ def check_gradient(observation: Observation) -> None:
             "grad_bias: expected the gradient of mean cross-entropy (absolute values that sum to at most"
             f" {limit:.3g}, but for noise of {observation.noise:.2g} an entry), got a sum of {size:.3g}; divided by"
             f" {factor:.3g} or more it would fit: by its factor after loss scaling, mostly a power of two"
-            f" ({2 ** math.ceil(math.log2(factor))} or more), by K ({observation.batch_size}) after reduction='sum'"
+            f" ({2 ** math.ceil(math.log2(factor))} or more), by K ({observation.batch_size}) after reduction='sum' (or"
+            " tell divisor=1)"
         )
     # By ∇W's noise alone, for such a ∇b is most of what is measured with it.
-    noise = float((observation.grad_weight.sum(dim=0, dtype=torch.float64).square().mean() / count).sqrt())
+    noise = column_noise(observation.grad_weight)
     if total > ONE_SIGN * size + 4 * noise * count**0.5 and count > 2:
         raise ValueError(
             "grad_bias: expected the gradient of mean cross-entropy over a softmax (entries of both signs, with sum 0),"
@@ -131,11 +145,12 @@ def check_gradient(observation: Observation) -> None:
 
 def _largest(observation: Observation) -> float:
     """What the absolute values of ∇b can sum to at most: 2 ω for each instance, over the divisor, K or Σ w."""
-    if observation.divisor is None:
-        return 2.0 * float((observation.loss.total / observation.loss.class_weight).max())
+    loss, told = observation.loss, observation.divisor is not None
+    if not told and not observation.soft_labels:
+        return 2.0 * float((loss.total / loss.class_weight).max())
     if observation.batch_size is None:
-        return math.inf
-    return 2.0 * observation.batch_size / float(observation.divisor) * float(observation.loss.total.max())
+        return math.inf if told else 2.0 * float(loss.total.max())
+    return 2.0 * float(loss.total.max()) * observation.batch_size / float(observation.known_divisor or math.inf)
 
 
 def precision(tensor: Tensor) -> torch.dtype:

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from irlg import heads, updates
-from irlg.checks import as_batch_size, as_divisor, as_number, as_tensor, check_gradient, check_shapes
+from irlg import checks, heads, updates
 from irlg.gradients import last_layer_gradients
 from irlg.losses import CrossEntropy, cross_entropy
 
@@ -21,13 +20,13 @@ class Observation:
     tensors (on one device) or NumPy arrays of any float dtype, and both biases `None` for a head without one;
     `batch_size`: K ≥ 1, whole, or `None` where it is not known. By keyword:
 
-    - `noise`: standard deviation of an entry of the gradients about that of the loss, whatever made it: rounding,
+    - `noise`: standard deviation of an entry of both gradients about those of the loss, whatever made it: rounding,
       privacy, compression. Without it, it is measured: over classes the columns of [∇W, ∇b] sum to 0, but for noise.
     - `label_smoothing`, `class_weight` (C,): of the loss, see `irlg.losses.CrossEntropy`.
     - `soft_labels`: whether instances have shares of several classes (mixup, CutMix). Those of a class are its count,
-      whole where all that is mixed is of the same batch.
+      whole where all that is mixed is of the same batch, with one share for all.
     - `divisor`: what the sum over instances was divided by, where that is not what the loss's own mean divides by (K,
-      or with class weights Σ_k w): the expected K after Poisson sampling, K/s after clipping by s; or `"unknown"`.
+      or with class weights Σ_k w): the expected K after Poisson sampling, K/s after clipping a mean by s; `"unknown"`.
 
     The mean of several clients' gradients by their batch sizes, as secure aggregation has it, is the gradient of one
     batch, all of theirs together: K is the sum.
@@ -56,17 +55,17 @@ class Observation:
         for name, dimensions in fields.items():
             value = getattr(self, name)
             if dimensions == 2 or value is not None:
-                object.__setattr__(self, name, as_tensor(name, value, dimensions))
-        object.__setattr__(self, "batch_size", as_batch_size(self.batch_size))
+                object.__setattr__(self, name, checks.as_tensor(name, value, dimensions))
+        object.__setattr__(self, "batch_size", checks.as_batch_size(self.batch_size))
 
-        check_shapes(self)
+        checks.check_shapes(self)
         if not isinstance(self.soft_labels, bool):
             raise ValueError(f"soft_labels: expected True or False, got {self.soft_labels!r}")
-        object.__setattr__(self, "divisor", as_divisor(self.divisor, self.batch_size))
+        object.__setattr__(self, "divisor", checks.as_divisor(self.divisor, self.batch_size))
         _ = self.loss  # raises where its settings do not fit
         noise: float | None = self.noise
-        object.__setattr__(self, "noise", self.measured_noise if noise is None else as_number("noise", noise, 0))
-        check_gradient(self)
+        object.__setattr__(self, "noise", self.measured_noise if noise is None else checks.as_number("noise", noise, 0))
+        checks.check_gradient(self)
 
     @property
     def num_classes(self) -> int:
@@ -87,6 +86,14 @@ class Observation:
             raise ValueError("grad_bias: expected a head with a bias, got None; only 'lattice' does without")
         return self.grad_bias, self.bias
 
+    @property
+    def known_divisor(self) -> float | None:
+        """What the sum over instances is divided by, if that is known, and does not depend on the counts."""
+        if self.divisor is not None:
+            return None if self.divisor == "unknown" else float(self.divisor)
+        # PyTorch's mean over soft labels divides by K, whatever the weights.
+        return None if self.loss.weighted and not self.soft_labels else float(self.size)
+
     @cached_property
     def loss(self) -> CrossEntropy:
         """The settings of cross-entropy that `label_smoothing` and `class_weight` are."""
@@ -94,14 +101,8 @@ class Observation:
 
     @cached_property
     def measured_noise(self) -> float:
-        """Standard deviation of an entry, from the column sums of [∇W, ∇b]: each is that of C entries' noise.
-
-        Of Gaussian noise it is within 1/√(2 (m + 1)) of the true one, one standard deviation.
-        """
-        sums = self.grad_weight.sum(dim=0, dtype=torch.float64)
-        if self.grad_bias is not None:
-            sums = torch.cat([sums, self.grad_bias.sum(dtype=torch.float64)[None]])
-        return float((sums.square().mean() / self.num_classes).sqrt())
+        """Standard deviation of an entry, by the column sums of [∇W, ∇b]; its own is 1/√(2 (m + 1)) of it."""
+        return checks.column_noise(self.grad_weight, self.grad_bias)
 
     def of(self, batch_size: int) -> "Observation":
         """The same gradients, taken to be those of a batch of that size."""
@@ -125,6 +126,7 @@ class Observation:
         `head` with m inputs and C outputs; the loss's settings as `Observation` and PyTorch have them.
         **Raises:** `ValueError` for embeddings, labels and settings that do not fit.
         """
+        divisor = checks.as_told(divisor)
         wanted = f"shape (K, {head.in_features}) and {head.weight.dtype}"
         if not isinstance(embeddings, Tensor) or embeddings.dim() != 2 or embeddings.shape[1] != head.in_features:
             got = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
@@ -170,6 +172,7 @@ class Observation:
         **Raises:** `ValueError` for a model without such a layer, a head whose output is not weight · input + bias or
         not the model's (up to log-softmax), and labels and settings that do not fit.
         """
+        divisor = checks.as_told(divisor)
         seen = heads.run(model, images, labels, head, label_smoothing, class_weight, ignore_index, divisor)
         return cls._of_client(seen.gradients, seen.weight, seen.bias, seen.labels, seen.loss, divisor)
 
@@ -197,13 +200,11 @@ class Observation:
 
         The step is w − lr (g + λ w), by (1 + momentum) longer with Nesterov's and as long with plain momentum, whose
         buffer starts as the gradient itself. It is solved for g in float64. The rounding of the weights comes with it
-        as noise, 1/lr times as large: it is in the column sums, and so measured. Clients' averaged updates, in
-        proportion to their sizes, are the update of one batch, all of theirs together.
+        as noise, 1/lr times as large, and is measured. Clients' updates, averaged by their sizes, are one batch's.
 
-        **Several steps** give the mean of their gradients, and the counts of all their instances, E K; one that is in
-        several counts as often. Each is taken at other weights, of which the observation has the mean: counts are off
-        by less the shorter the way (notebook H). `noise` has no part of it: it is none of the gradient's, and bounds by
-        signs hold in spite of it.
+        **Several steps** give the mean of their gradients, and the counts of all their instances, E K. Each is taken at
+        other weights, of which the observation has the mean: counts are off by less the shorter the way (notebook H).
+        `noise` has no part of that: bounds by signs hold in spite of it.
 
         **Arguments:** `before` and `after`: models or state dicts, each wrapped (DataParallel, torch.compile and their
         like) or not; `learning_rate` lr > 0; `batch_size` K, instances of a step, or `None` where it is not known. By
@@ -218,7 +219,7 @@ class Observation:
         update = updates.read(
             before, after, learning_rate, weight_decay, momentum, nesterov, local_steps, head, optimizer
         )
-        size, over = as_batch_size(batch_size), as_divisor(divisor, batch_size)
+        size, over = checks.as_batch_size(batch_size), checks.as_divisor(divisor, batch_size)
         if local_steps > 1 and over is None and class_weight is not None:
             raise ValueError(
                 "class_weight: expected a divisor with it over local steps, got None; each step's own differs"
@@ -244,9 +245,6 @@ class Observation:
         divisor: float | None,
     ) -> "Observation":
         """Of gradients over `labels`, none ignored, by a client that minimises `loss`."""
-        soft = labels.dim() == 2
-        if soft and loss.weighted and divisor is None:
-            divisor = float(len(labels))  # PyTorch's mean over soft labels divides by K, whatever the weights
         return cls(
             gradients[0],
             None if bias is None else gradients[1],
@@ -255,6 +253,6 @@ class Observation:
             len(labels),
             label_smoothing=loss.label_smoothing,
             class_weight=None if bool((loss.class_weight == 1).all()) else loss.class_weight,
-            soft_labels=soft,
+            soft_labels=labels.dim() == 2,
             divisor=divisor,
         )

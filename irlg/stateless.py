@@ -22,8 +22,9 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backwa
 class Stateless:
     """A model that can be run without a trace, out of whatever wraps it.
 
-    It runs on its own parameters, which are only read, and on clones of its buffers. Afterwards every buffer, other
-    tensor and mode is what it was. A forward pass that writes into parameters themselves is not guarded against.
+    It runs on its own parameters, which are only read, and on clones of its buffers. Afterwards parameters, buffers,
+    modes, hooks and the modules' own tensors are those that they were. What a forward pass of the user's writes into
+    parameters, or keeps elsewhere, is not guarded against.
 
     **Raises:** `ValueError` for a model that cannot be run so.
     """

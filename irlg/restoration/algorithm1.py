@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from irlg.observation import Observation
-from irlg.restoration.method import Method
+from irlg.restoration.method import Method, plain_divisor
 from irlg.restoration.result import Restoration
 from irlg.restoration.rounding import round_counts
 
@@ -67,7 +67,8 @@ def _irlg(observation: Observation) -> Restoration:
     grad_bias, bias = (each.double() for each in observation.biases)
     embed = partial(class_embeddings, observation.grad_weight, grad_bias)
     probabilities = class_probabilities(embed(), observation.weight.double(), bias)
-    raw = solve_counts(probabilities, grad_bias, observation.size)
+    mean = grad_bias * (plain_divisor(observation) / observation.size)
+    raw = solve_counts(probabilities, mean, observation.size)
     counts = round_counts(raw, observation.size)
     return Restoration(counts, raw, probabilities, "irlg", embed)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from irlg.observation import Observation
 from irlg.restoration.result import Restoration
 
 Need = Literal["bias", "sign", "size", "auxiliary"]
@@ -23,3 +24,14 @@ class Method:
     function: Callable[..., Restoration]
     needs: frozenset[Need] = frozenset()
     options: tuple[str, ...] = ()
+
+
+def plain_divisor(observation: Observation) -> float:
+    """What the sum of plain cross-entropy was divided by, for methods that know no other loss.
+
+    **Raises:** `ValueError` where the loss has settings, or the divisor is not known.
+    """
+    known = observation.known_divisor
+    if known is None or not observation.loss.plain:
+        raise ValueError("method: expected 'lattice' for a loss with settings or an unknown divisor, got another")
+    return known

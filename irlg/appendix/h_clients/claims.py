@@ -27,18 +27,17 @@ def claims(
     sent: pd.DataFrame, steps: pd.DataFrame, local: pd.DataFrame, losses: pd.DataFrame, noise: pd.DataFrame
 ) -> list[Claim]:
     """What notebook H bears out: noise, compression, probabilities, updates, losses and scale."""
+    told = losses[losses.server == "told"]
+    of_loss = told.setting.isin(LOSSES)
     return [
         *_aimed(sent),
         sure(sent),
         never_worse(sent),
         measured(noise),
         _all_exact(steps, f"Updates by SGD at rates of {_rates(steps)}, K = {steps.K.iloc[0]}: exact"),
-        _all_exact(
-            losses[losses.setting.isin(LOSSES) & (losses.server == "told")], f"Told of {', '.join(LOSSES)}: exact"
-        ),
-        _all_exact(
-            losses[~losses.setting.isin(LOSSES) & (losses.server == "told")],
-            f"Told of {', '.join(s for s in dict.fromkeys(losses.setting) if s not in LOSSES)}: exact",
+        *(
+            _all_exact(rows, f"Told of {', '.join(dict.fromkeys(rows.setting))}: exact")
+            for rows in (told[of_loss], told[~of_loss])
         ),
         *(_looked_for(losses, way, text) for way, text in LOOKED_FOR.items()),
         unaware(losses),

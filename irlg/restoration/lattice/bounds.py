@@ -100,25 +100,29 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     dtype = precision(grad_weight if observation.grad_bias is None else observation.grad_bias)
     eps = torch.finfo(dtype).eps
     least, greatest = grad_weight.amin(dim=1).double(), grad_weight.amax(dim=1).double()
-    # Rounding is relative to each entry, and hides no small row; any other noise is as large everywhere.
-    rounded = observation.noise <= ROUNDED * eps * float(torch.maximum(-least, greatest).max())
-    noise = 0.0 if rounded else NOISE * observation.noise
+    # Rounding is relative to each entry, and hides no small row; any other noise is as large everywhere. That of
+    # float32 is of the largest terms of a sum, that of coarser dtypes of what is stored.
+    largest = float(torch.maximum(-least, greatest).max())
+    if eps > torch.finfo(torch.float32).eps:
+        largest = float(grad_weight.double().square().mean().sqrt()) / 12**0.5 / 2
+    noise = NOISE * observation.noise
+    hiding = 0.0 if observation.noise <= ROUNDED * eps * largest else noise
     # Of a mean with class weights, the least that the divisor may be. One that is not known is of no use.
-    divisor = 0.0 if observation.divisor == "unknown" else size * float(loss.class_weight.min())
-    if isinstance(observation.divisor, float):
-        divisor = observation.divisor
+    least_mean = 0.0 if observation.divisor == "unknown" else size * float(loss.class_weight.min())
+    divisor = observation.known_divisor or least_mean
     # S_j may be as small as the rounding of ∇b_j, and −K∇b_j then a little more than n_j. That is relative to 1 where
     # softmax was rounded, which shows as noise in coarse dtypes, and to ∇b_j where it is stored.
     rounding = 16 * min(eps, torch.finfo(torch.float32).eps) * size * loss.total.max()
     taken = -divisor * (grad_bias + eps * grad_bias.abs() + noise) - rounding - size * loss.spread
-    lower = by_bias = (torch.floor(taken / loss.hit) + 1).clamp(min=0) * (observation.divisor != "unknown")
-    visible = (1e-6 * torch.maximum(-least, greatest)).clamp(min=noise)
+    lower = by_bias = (torch.floor(taken / loss.hit) + 1).clamp(min=0)
+    visible = (1e-6 * torch.maximum(-least, greatest)).clamp(min=hiding)
+    told = "told"
     if loss.label_smoothing:  # takes something from every row: signs tell nothing
-        nonnegative = False
+        nonnegative, told = False, "label smoothing"
     # A row says nothing of absence where noise would hide a clear sign, or all of it.
     telling_of = CLEAR[0] * greatest > visible
     unsigned = (least >= -visible) & telling_of
-    used, why = bool(nonnegative), "told" if nonnegative is not None else NOT_DETECTED
+    used, why = bool(nonnegative), told if nonnegative is not None else NOT_DETECTED
     if nonnegative is None and 2 * int(telling_of.sum()) < len(least):
         why = HIDDEN
     # After a ReLU the rows of absent classes have none. Where most that have hardly any have one, it was none.

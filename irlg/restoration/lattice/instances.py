@@ -68,20 +68,18 @@ def explain(observation: Observation, embeddings: Tensor, classes: Tensor) -> In
     **Arguments:** `embeddings` (C, m) near which the classes' instances are looked for; `classes`
     (r,), those that may be present.
     """
-    size, count, divisor = observation.size, observation.num_classes, observation.divisor
+    size, count, divisor = observation.size, observation.num_classes, observation.known_divisor
     if 2 * size >= count or count * size**3 > WORK:
         return None
     # Instances of more than one class, and a sum over them of unknown scale, are not looked for.
-    if observation.soft_labels or divisor == "unknown" or (divisor is None and observation.loss.weighted):
-        return None
-    if observation.label_smoothing > SMOOTHED:
+    if observation.soft_labels or divisor is None or observation.label_smoothing > SMOOTHED:
         return None
     if not bool(torch.isfinite(embeddings).all()):
         return None
     constant = embeddings.norm(dim=1).mean()
     if constant == 0:  # a dead layer: there is nothing to tell instances by
         return None
-    target, scale = observation.grad_weight.double(), float(size if divisor is None else divisor)
+    target, scale = observation.grad_weight.double(), divisor
     if observation.grad_bias is not None:
         target = torch.cat([target, constant * observation.grad_bias.double()[:, None]], dim=1)
     target = scale * (target - target.mean(dim=0))

@@ -165,7 +165,7 @@ def problem(
     if loss.weighted:
         loss = CrossEntropy(loss.label_smoothing, loss.class_weight / weight)
     if divisor is None:
-        divisor = size * float(weight) if observation.divisor is None else float(observation.divisor)
+        divisor = observation.known_divisor or size * float(weight)
     return Problem(
         layer or Layer(observation),
         grad_bias,

@@ -100,7 +100,7 @@ def _of_size(
         diagnostics={
             "misfit": best.misfit,
             "share": best.share,
-            "divisor": given.divisor,
+            "divisor": given.divisor * float(observation.loss.class_weight.mean()),
             "nonnegative": proofs.nonnegative,
             "nonnegative_why": proofs.why,
             "stopped": reason,
@@ -154,7 +154,10 @@ def _of_unknown_scale(observation: Observation, nonnegative: bool | None, search
         divisor = given.divisor * float(observation.loss.class_weight.mean())
         told = replace(observation, divisor=divisor)
     restored = _of_size(told, proofs, search_below, [observation.size], [1.0], given)
-    trust = 1.0 if restored.instances is not None else float(weights[0])
+    # What was looked for is no measurement, but for a mean over weights, which the counts must go with.
+    weighted = observation.grad_bias is not None and observation.divisor is None
+    borne_out = 1.0 if weighted else passes.BORNE_OUT
+    trust = 1.0 if restored.instances is not None else float(weights[0]) * borne_out
     return replace(
         restored,
         log_probability=restored.log_probability + math.log(trust),

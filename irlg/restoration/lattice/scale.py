@@ -63,8 +63,9 @@ def posterior(observation: Observation, proofs: PresenceProofs) -> tuple[list[Pr
 
 def is_sought(observation: Observation) -> bool:
     """Whether the scale is not told."""
-    mean_of_weights = observation.divisor is None and observation.loss.weighted
-    return mean_of_weights or observation.divisor == "unknown" or observation.grad_bias is None
+    if observation.grad_bias is None or observation.divisor == "unknown":
+        return True
+    return observation.divisor is None and observation.loss.weighted and not observation.soft_labels
 
 
 def _scales(observation: Observation) -> _Scales:
