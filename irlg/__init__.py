@@ -1,6 +1,7 @@
 """Instance-wise batch label restoration from the gradients of a classifier's last layer."""
 
 from irlg.gradients import batch_gradient, last_layer_gradients
+from irlg.instances import Instances
 from irlg.inversion import DivergedError, Inversion, InversionConfig, Progress, invert
 from irlg.metrics import i_rec, le_acc, ln_acc
 from irlg.observation import Observation
@@ -9,6 +10,7 @@ from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
 
 __all__ = [
     "DivergedError",
+    "Instances",
     "Inversion",
     "InversionConfig",
     "LatticeRestoration",

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from irlg.inversion.objective import FIGURE_6, InversionConfig, Problem
+from irlg.instances import Instances
+from irlg.inversion.config import FIGURE_6, InversionConfig
+from irlg.inversion.objective import Problem
 
 STATE = {"key", "best", "restart", "unknowns", "optimiser", "objectives"}  # what a checkpoint holds
 PLATEAU = 1e-3  # a smaller relative gain within `patience` iterations is none
@@ -71,6 +73,7 @@ def invert(
     *,
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
+    instances: Instances | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: str | Path | None = None,
 ) -> Inversion:
@@ -84,14 +87,16 @@ def invert(
     class indices (K,), held fixed; or `"joint"`, K soft labels found with the images; or
     `"joint-shared"`, one soft label for the whole batch, the paper's baseline; `image_shape`:
     (K, channels, height, width); `mean`, `std`: one a channel, by which `model` expects pixels in
-    [0, 1] to be normalised; `progress`: called at the start, every `config.interval` iterations and
-    at the end of a restart; `checkpoint`: a file written at these moments. Where it is there, the
-    inversion goes on from it: bit for bit on a CPU, for a model that draws no random numbers.
+    [0, 1] to be normalised; `instances`, as `irlg.restore` may find them: each image is then drawn to the embedding of
+    one of its class, which tells images of a class apart, by `config.embedding_weight`; `progress`: called at the
+    start, every `config.interval` iterations and at the end of a restart; `checkpoint`: a file written at these
+    moments. Where it is there, the inversion goes on from it: bit for bit on a CPU, for a model that draws no
+    random numbers.
 
     **Raises:** `ValueError` naming what does not fit, among it a checkpoint of another inversion or what is none, and a
     model of whose gradient PyTorch has no derivative; `DivergedError` where the objective is no number.
     """
-    problem = Problem(model, gradient, labels, image_shape, config, mean, std)
+    problem = Problem(model, gradient, labels, image_shape, config, mean, std, instances)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():
         descent, best = _Descent.load(problem, path)
@@ -118,7 +123,7 @@ class _Descent:
         self.optimiser = torch.optim.Adam(self.unknowns)
         self.objectives: list[float] = []
         self.lowest, self.lowest_at = math.inf, 0
-        self.value = problem.objective(self.unknowns)
+        self.value = problem.objective(self.unknowns, 0)
         self._record(float(self.value.detach()), self.unknowns[0])
 
     @property
@@ -143,7 +148,7 @@ class _Descent:
         before = images.detach().clone()
         self.optimiser.step()
         self.problem.constrain(images)
-        self.value = self.problem.objective(self.unknowns)
+        self.value = self.problem.objective(self.unknowns, len(self.objectives))
         self._record(float(self.value.detach()), before)
 
     def _record(self, objective: float, before: Tensor) -> None:
@@ -207,5 +212,5 @@ class _Descent:
         descent.optimiser.load_state_dict(state["optimiser"])
         for objective in state["objectives"][1:]:  # the start is recorded
             descent._record(objective, descent.unknowns[0])
-        descent.value = problem.objective(descent.unknowns)
+        descent.value = problem.objective(descent.unknowns, descent.iteration)
         return descent, None if state["best"] is None else Inversion(**state["best"])

@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -14,62 +15,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from irlg.data.sampling import stream
 from irlg.gradients import GradientOf
+from irlg.instances import Instances
+from irlg.inversion.config import InversionConfig
 from irlg.inversion.convolution import FixedKernels
 from irlg.stateless import ordinary
 
 JOINT = ("joint", "joint-shared")
-
-
-@dataclass(frozen=True)
-class InversionConfig:
-    """Settings of the attack; the defaults are Figure 6's, those of "Inverting Gradients".
-
-    - `steps`: iterations of a restart; `restarts`: starts from fresh noise, of which the lowest
-      objective is kept; `seed`, of the starts; `patience`: a restart stops once the objective has not
-      fallen in so many iterations, at whatever learning rate (0: never); `interval`: iterations
-      between reports and checkpoints.
-    - `learning_rate`: Adam's, on the sign of the image gradient, in normalised pixels; `schedule`:
-      `"steps"` multiplies it by 0.1 at 3/8, 5/8 and 7/8 of the iterations, `"cosine"` takes it to 0.
-    - `tv_weight`, `l2_weight`: of the total variation and of ‖x‖₂; `last_weight`: of the last layer's
-      gradient, beside 1 for each other layer's.
-    - `span`: whether images are held to the span of the rows of the first layer's gradient, which for
-      a fully connected first layer are weighted sums of the images.
-
-    **Raises:** `ValueError` naming a setting that is out of range.
-    """
-
-    steps: int = 24_000
-    learning_rate: float = 0.1
-    schedule: str = "steps"
-    tv_weight: float = 8e-3
-    l2_weight: float = 1e-6
-    last_weight: float = 1.0
-    span: bool = False
-    restarts: int = 1
-    patience: int = 0
-    interval: int = 100
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"steps": 1, "restarts": 1, "interval": 1, "patience": 0, "tv_weight": 0, "l2_weight": 0}
-        for name, low in least.items():
-            if not getattr(self, name) >= low:
-                raise ValueError(f"{name}: expected at least {low}, got {getattr(self, name)!r}")
-        for name in ("learning_rate", "last_weight"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
-        if self.schedule not in ("steps", "cosine"):
-            raise ValueError(f"schedule: expected 'steps' or 'cosine', got {self.schedule!r}")
-
-    def rate(self, iteration: int) -> float:
-        """The learning rate of an iteration, from 0."""
-        done = iteration / self.steps
-        if self.schedule == "cosine":
-            return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
-        return self.learning_rate * 0.1 ** sum(done >= share for share in (3 / 8, 5 / 8, 7 / 8))
-
-
-FIGURE_6 = InversionConfig()
 
 
 class CosineDistance:
@@ -127,6 +78,7 @@ class Problem:
         config: InversionConfig,
         mean: Sequence[float],
         std: Sequence[float],
+        instances: Instances | None = None,
     ) -> None:
         self.config, self.shape = config, tuple(image_shape)
         self.gradient_of, self.training = GradientOf(model), model.training
@@ -151,6 +103,7 @@ class Problem:
         self.low, self.high = ((value - self.mean) / self.std for value in (0, 1))
         names = list(self.gradient_of.parameters)
         head = names[-1].rpartition(".")[0]
+        self.head = self.gradient_of.model.model.get_submodule(head)
         weights = [config.last_weight if name.rpartition(".")[0] == head else 1.0 for name in names]
         self.distance = CosineDistance(self.target, weights)
         self.basis = self._span() if config.span else None
@@ -161,6 +114,7 @@ class Problem:
             self.labels = ordinary(labels).to(self.like.device)
         elif labels not in JOINT:
             raise ValueError(f"labels: expected class indices or one of {JOINT}, got {labels!r}")
+        self.embeddings = None if instances is None else self._embeddings(instances)
 
     def start(self, restart: int) -> list[Tensor]:
         """What a restart optimises: images from N(0, 1), and label logits from N(0, 1) where joint."""
@@ -182,16 +136,47 @@ class Problem:
             return self.labels
         return torch.softmax(unknowns[1], dim=1).expand(self.shape[0], -1)
 
-    def objective(self, unknowns: list[Tensor]) -> Tensor:
-        """What is minimised, ()."""
+    def objective(self, unknowns: list[Tensor], iteration: int) -> Tensor:
+        """What is minimised at an iteration, ()."""
         images, config = unknowns[0], self.config
-        with self.gradient_of.running():
+        seen: list[Tensor] = []  # inputs of the head
+        with self.gradient_of.running(), self._watching(seen):
             # Of PyTorch's attentions, only this one can be differentiated twice.
             with FixedKernels(), sdpa_kernel(SDPBackend.MATH):
                 loss = self.gradient_of.loss(images, self.label_rows(unknowns))
             gradient = self.gradient_of.of(loss, create_graph=True)
-        priors = config.tv_weight * total_variation(images) + config.l2_weight * images.norm()
-        return self.distance(gradient) + priors
+        value = self.distance(gradient) + config.tv(iteration) * total_variation(images)
+        if self.embeddings is not None:
+            value = value + config.embedding_weight * self._apart(seen)
+        return value + config.l2_weight * images.norm()
+
+    @contextmanager
+    def _watching(self, seen: list[Tensor]) -> Iterator[None]:
+        if self.embeddings is None:
+            yield
+            return
+        hook = self.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def _apart(self, seen: list[Tensor]) -> Tensor:
+        """Mean squared distance of the images' embeddings from their instances', in units of these' variance, ()."""
+        if self.embeddings is None or len(seen) != 1 or seen[0].flatten(1).shape != self.embeddings.shape:
+            raise ValueError(f"instances: expected embeddings of the input of the model's last layer, {self.head}")
+        return (seen[0].flatten(1) - self.embeddings).square().mean() / self.embeddings.var()
+
+    def _embeddings(self, instances: Instances) -> Tensor:
+        """Those of the instances, (K, m), in the order of the labels."""
+        if not isinstance(self.labels, Tensor):
+            raise ValueError(f"instances: expected with class indices as labels, got {self.labels!r}")
+        ours, theirs = (torch.argsort(each.cpu(), stable=True) for each in (self.labels, instances.labels))
+        if not torch.equal(self.labels.cpu()[ours], instances.labels.cpu()[theirs]):
+            raise ValueError("instances: expected of the classes that labels has, as often, got others")
+        embeddings = torch.empty_like(instances.embeddings, dtype=self.like.dtype, device=self.like.device)
+        embeddings[ours] = instances.embeddings[theirs].to(embeddings)
+        return embeddings
 
     def derivative(self, value: Tensor, unknowns: list[Tensor]) -> list[Tensor]:
         """Of what `objective` returned, by the unknowns."""
@@ -218,7 +203,8 @@ class Problem:
         """What tells one inversion from another: settings, labels, mode, a digest of the gradient and the model."""
         labels = self.labels if isinstance(self.labels, str) else self.labels.tolist()
         digest = hashlib.blake2b(digest_size=16)
-        for tensor in (*self.target, *self.gradient_of.tensors()):
+        embeddings = () if self.embeddings is None else (self.embeddings,)
+        for tensor in (*self.target, *self.gradient_of.tensors(), *embeddings):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         given = digest.hexdigest(), self.mean.tolist(), self.std.tolist()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import irlg
-from irlg import models
+from irlg import Instances, models
 from irlg.gradients import GradientOf
 from irlg.inversion import DivergedError, matching
 from irlg.inversion.objective import CosineDistance, Problem, total_variation
@@ -94,8 +94,8 @@ def test_objective_and_its_gradient_against_definitions_and_finite_differences(l
     target = torch.cat([w * g.flatten() for w, g in zip(weights, gradient, strict=True)])
     variation = np.abs(np.diff(images.numpy(), axis=2)).mean() + np.abs(np.diff(images.numpy(), axis=3)).mean()
     expected = 1 - nn.functional.cosine_similarity(own, target, dim=0) + 0.1 * variation + 0.01 * images.norm()
-    assert float(problem.objective(unknowns).detach()) == pytest.approx(float(expected), rel=1e-10)
-    assert torch.autograd.gradcheck(lambda *given: problem.objective(list(given)), unknowns, fast_mode=True)
+    assert float(problem.objective(unknowns, 0).detach()) == pytest.approx(float(expected), rel=1e-10)
+    assert torch.autograd.gradcheck(lambda *given: problem.objective(list(given), 0), unknowns, fast_mode=True)
 
 
 def test_cosine_distance_is_zero_for_the_same_direction_and_total_variation_for_a_flat_image():
@@ -288,3 +288,43 @@ def test_arguments_that_do_not_fit_are_named():
         irlg.invert(model, gradient, labels, (3, 64))
     with pytest.raises(ValueError, match="mean and std: expected 1 or 1 numbers"):
         irlg.invert(model, gradient, labels, shape, mean=(0.5, 0.5, 0.5))
+
+
+def known_instances(model, images, labels, order):
+    """As a restoration may find them: in an order of their own."""
+    embeddings = model[:-1](images).detach().double()
+    return Instances(labels[order], embeddings[order], 0.0)
+
+
+def test_embeddings_of_instances_draw_each_image_to_its_own():
+    """Two images of a class are told apart by nothing else that is given here."""
+    model, gradient, labels, shape = small_problem(None, "eval")
+    images = random_images(3, 1, 8, 8)
+    given = known_instances(model, images, labels, torch.tensor([2, 0, 1]))
+    config = settings(tv_weight=0.0, l2_weight=0.0, embedding_weight=0.5)
+    problem = Problem(model, gradient, labels, shape, config, (0.0,), (1.0,), given)
+    blind = Problem(model, gradient, labels, shape, config, (0.0,), (1.0,))
+    unknowns = problem.start(0)
+    ours = model[:-1](unknowns[0])
+    theirs = given.embeddings[[1, 0, 2]]  # class 0 first, then the instances of class 1 as they come
+    apart = (ours - theirs).square().mean() / given.embeddings.var()
+    value, without = (float(one.objective(unknowns, 0).detach()) for one in (problem, blind))
+    assert value - without == pytest.approx(0.5 * float(apart.detach()), rel=1e-6)
+    assert problem.key != blind.key
+
+
+def test_instances_of_other_classes_or_beside_unknown_labels_are_refused():
+    model, gradient, labels, shape = small_problem(None, "eval")
+    given = known_instances(model, random_images(3, 1, 8, 8), torch.tensor([0, 0, 1]), torch.arange(3))
+    with pytest.raises(ValueError, match="instances: expected of the classes that labels has"):
+        irlg.invert(model, gradient, labels, shape, settings(), instances=given)
+    with pytest.raises(ValueError, match="instances: expected with class indices as labels, got 'joint'"):
+        irlg.invert(model, gradient, "joint", shape, settings(), instances=given)
+
+
+def test_the_weight_of_the_variation_falls_geometrically_to_its_end():
+    config = irlg.InversionConfig(steps=100, tv_weight=0.1, tv_end=0.001)
+    assert [config.tv(i) for i in (0, 50, 100)] == pytest.approx([0.1, 0.01, 0.001])
+    assert irlg.InversionConfig(tv_weight=0.1).tv(50) == 0.1
+    with pytest.raises(ValueError, match=r"tv_end: expected None or a positive number up to tv_weight, got 0\.2"):
+        irlg.InversionConfig(tv_weight=0.1, tv_end=0.2)

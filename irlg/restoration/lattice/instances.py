@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from irlg.checks import precision
+from irlg.instances import Instances
 from irlg.observation import Observation
 
 # Sine of the angle between ĝ and the column space of a solution, a round each: strict first; what is
@@ -31,19 +32,6 @@ RESOLVED = 20  # units of rounding from which on a singular value is not noise
 SMOOTHED = 0.5  # label smoothing beyond which any label would explain an instance
 HARDLY = 4.0  # |ĝ| |ê| is at most √2 √2 mean |e| for a usual instance, and seldom twice as much
 UNEXPLAINED = 0.1  # what the batch may leave of the gradients, in units of its weakest instance
-
-
-@dataclass(frozen=True, eq=False)
-class Instances:
-    """The instances of a batch in no order: `labels` (K,) int64 and `embeddings` (K, m) float64.
-
-    `residual`: what they do not explain of the gradients, as a share of what the weakest of them
-    explains (Frobenius norms). It serves as the probability that they are not the batch.
-    """
-
-    labels: Tensor
-    embeddings: Tensor
-    residual: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from irlg.instances import Instances
 from irlg.observation import Observation
 from irlg.restoration.lattice import passes, scale, shrinkage
 from irlg.restoration.lattice.batch_size import posterior, rank, sizes_of
 from irlg.restoration.lattice.bounds import SUPPOSED, PresenceProofs, presence_proofs
-from irlg.restoration.lattice.instances import Instances, explain
+from irlg.restoration.lattice.instances import explain
 from irlg.restoration.lattice.layer import Problem, problem
 from irlg.restoration.method import Method
 from irlg.restoration.result import Restoration
