@@ -64,13 +64,11 @@ def as_batch_size(value: Any) -> int | None:
 
 def as_divisor(value: Any, batch_size: int | None) -> float | Literal["unknown"] | None:
     """What a sum of gradients was divided by."""
-    if value is None:
-        return None
     if isinstance(value, str) and value == "unknown":
         if batch_size is None:
             raise ValueError("divisor: expected a number or None where batch_size is not known, got 'unknown'")
         return "unknown"
-    return as_number("divisor", value, math.ulp(0.0))
+    return as_told(value)
 
 
 def as_told(divisor: Any) -> float | None:

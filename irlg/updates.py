@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from irlg import stateless
 from irlg.checks import as_number
 
 State = nn.Module | Mapping[str, Any]
 
 # What DataParallel, Opacus, torch.compile and FSDP put before every name.
-WRAPPERS = ("module.", "_module.", "_orig_mod.", "_fsdp_wrapped_module.")
+WRAPPERS = (*(f"{inside}." for inside in dict.fromkeys(stateless.WRAPPERS.values())), "_fsdp_wrapped_module.")
 # Share of the entries above a tenth of the largest that are as large but for 2 %, from which on they are mere signs.
 SIGNS = 0.9
 

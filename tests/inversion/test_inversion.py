@@ -7,30 +7,19 @@ import torch
 from torch import nn
 
 import irlg
-from irlg import Instances, models
+from irlg import models
 from irlg.gradients import GradientOf
 from irlg.inversion import DivergedError, matching
 from irlg.inversion.objective import CosineDistance, Problem, total_variation
 from irlg.inversion.plain_loop import inverting_gradients
 from tests.helpers import random_images
+from tests.inversion.problems import settings, small_problem
 
 
 def linear_model(classes=5, pixels=64, dtype=torch.float64):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes)).to(dtype)
-
-
-def convolutional_model():
-    """Small, smooth, with BatchNorm: in float64."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3)]
-        return nn.Sequential(*layers).double().eval()
-
-
-def settings(**changes):
-    return irlg.InversionConfig(**{"steps": 30, "interval": 10, **changes})
 
 
 def test_one_image_through_one_linear_layer_is_known_by_formula_and_found_by_the_optimiser():
@@ -68,12 +57,6 @@ def test_the_span_of_the_first_gradient_holds_the_images():
     assert torch.linalg.matrix_rank(torch.cat([outside, images]).flatten(1)) <= 8
     with pytest.raises(ValueError, match="span: expected a fully connected first layer"):
         irlg.invert(*small_problem(), settings(span=True))
-
-
-def small_problem(labels=None, mode="eval"):
-    model = convolutional_model().train(mode == "train")
-    images, true = random_images(3, 1, 8, 8), torch.tensor([0, 1, 1])
-    return model, irlg.batch_gradient(model, images, true), true if labels is None else labels, (3, 1, 8, 8)
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -129,78 +112,6 @@ def test_treatments_start_from_the_same_images_and_return_labels_of_their_kind()
     assert labels[0].tolist() == [0, 1, 1]
     assert torch.allclose(labels[1].sum(1), torch.ones(3).double()) and not torch.equal(labels[1][0], labels[1][1])
     assert torch.equal(labels[2][0], labels[2][2])
-
-
-@pytest.mark.parametrize("labels", [None, "joint"])
-@pytest.mark.parametrize("stop", [(0, 10), (1, 20)])
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path, labels, stop):
-    config, path = settings(restarts=2), tmp_path / "state.pt"
-    whole = irlg.invert(*small_problem(labels), config)
-
-    def kill(progress):
-        if (progress.restart, progress.iteration) == (stop[0], stop[1] + 10):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        irlg.invert(*small_problem(labels), config, progress=kill, checkpoint=path)
-    seen = []
-    resumed = irlg.invert(
-        *small_problem(labels), config, progress=lambda p: seen.append((p.restart, p.iteration)), checkpoint=path
-    )
-    assert seen[0] == stop
-    assert torch.equal(resumed.images, whole.images) and torch.equal(resumed.objectives, whole.objectives)
-    assert torch.equal(resumed.labels, whole.labels) and resumed.restart == whole.restart
-    again = irlg.invert(*small_problem(labels), config, checkpoint=path)  # finished: nothing is left to do
-    assert torch.equal(again.images, whole.images)
-    with pytest.raises(ValueError, match="is of another inversion"):
-        irlg.invert(*small_problem(labels), settings(restarts=2, seed=1), checkpoint=path)
-
-
-def foreign(path, content):
-    if content is None:
-        path.mkdir()
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [None, b"", b"text", b"PK\x03\x04", pickle.dumps({"key": 1}), {"key": 1}, [1], torch.zeros(2), np.zeros(2)],
-)
-def test_what_is_no_checkpoint_is_named_and_left(tmp_path, content):
-    path = tmp_path / "state.pt"
-    foreign(path, content)
-    before = None if content is None else path.read_bytes()
-    with pytest.raises(ValueError, match=r"checkpoint: expected a file that an inversion wrote, got '.*state\.pt'"):
-        irlg.invert(*small_problem(), settings(), checkpoint=path)
-    assert path.is_dir() if before is None else path.read_bytes() == before
-
-
-def test_a_truncated_checkpoint_is_named(tmp_path):
-    path = tmp_path / "state.pt"
-    irlg.invert(*small_problem(), settings(), checkpoint=path)
-    whole = path.read_bytes()
-    for length in (1, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"checkpoint: .*state\.pt', which is damaged or of another kind"):
-            irlg.invert(*small_problem(), settings(), checkpoint=path)
-
-
-@pytest.mark.parametrize("change", ["gradient", "parameter", "buffer"])
-def test_another_gradient_of_equal_norms_or_another_model_is_another_inversion(tmp_path, change):
-    path = tmp_path / "state.pt"
-    model, gradient, labels, shape = small_problem()
-    irlg.invert(model, gradient, labels, shape, settings(), checkpoint=path)
-    if change == "gradient":
-        gradient = [*gradient[:-1], gradient[-1].flip(0)]
-    elif change == "parameter":
-        model[0].bias.data[0] += 1
-    else:
-        model[1].running_mean[0] += 1
-    with pytest.raises(ValueError, match=r"checkpoint: .* is of another inversion"):
-        irlg.invert(model, gradient, labels, shape, settings(), checkpoint=path)
 
 
 def test_the_restart_of_the_lowest_objective_is_kept():
@@ -288,38 +199,6 @@ def test_arguments_that_do_not_fit_are_named():
         irlg.invert(model, gradient, labels, (3, 64))
     with pytest.raises(ValueError, match="mean and std: expected 1 or 1 numbers"):
         irlg.invert(model, gradient, labels, shape, mean=(0.5, 0.5, 0.5))
-
-
-def known_instances(model, images, labels, order):
-    """As a restoration may find them: in an order of their own."""
-    embeddings = model[:-1](images).detach().double()
-    return Instances(labels[order], embeddings[order], 0.0)
-
-
-def test_embeddings_of_instances_draw_each_image_to_its_own():
-    """Two images of a class are told apart by nothing else that is given here."""
-    model, gradient, labels, shape = small_problem(None, "eval")
-    images = random_images(3, 1, 8, 8)
-    given = known_instances(model, images, labels, torch.tensor([2, 0, 1]))
-    config = settings(tv_weight=0.0, l2_weight=0.0, embedding_weight=0.5)
-    problem = Problem(model, gradient, labels, shape, config, (0.0,), (1.0,), given)
-    blind = Problem(model, gradient, labels, shape, config, (0.0,), (1.0,))
-    unknowns = problem.start(0)
-    ours = model[:-1](unknowns[0])
-    theirs = given.embeddings[[1, 0, 2]]  # class 0 first, then the instances of class 1 as they come
-    apart = (ours - theirs).square().mean() / given.embeddings.var()
-    value, without = (float(one.objective(unknowns, 0).detach()) for one in (problem, blind))
-    assert value - without == pytest.approx(0.5 * float(apart.detach()), rel=1e-6)
-    assert problem.key != blind.key
-
-
-def test_instances_of_other_classes_or_beside_unknown_labels_are_refused():
-    model, gradient, labels, shape = small_problem(None, "eval")
-    given = known_instances(model, random_images(3, 1, 8, 8), torch.tensor([0, 0, 1]), torch.arange(3))
-    with pytest.raises(ValueError, match="instances: expected of the classes that labels has"):
-        irlg.invert(model, gradient, labels, shape, settings(), instances=given)
-    with pytest.raises(ValueError, match="instances: expected with class indices as labels, got 'joint'"):
-        irlg.invert(model, gradient, "joint", shape, settings(), instances=given)
 
 
 def test_the_weight_of_the_variation_falls_geometrically_to_its_end():

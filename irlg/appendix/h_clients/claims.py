@@ -39,7 +39,7 @@ def claims(
             _all_exact(rows, f"Told of {', '.join(dict.fromkeys(rows.setting))}: exact")
             for rows in (told[of_loss], told[~of_loss])
         ),
-        *(_looked_for(losses, way, text) for way, text in LOOKED_FOR.items()),
+        *(_exact_and_sure(losses[losses.server == way], text) for way, text in LOOKED_FOR.items()),
         unaware(losses),
         *_local(local),
     ]
@@ -147,8 +147,7 @@ def _all_exact(rows: pd.DataFrame, text: str) -> Claim:
     )
 
 
-def _looked_for(losses: pd.DataFrame, way: str, text: str) -> Claim:
-    rows = losses[losses.server == way]
+def _exact_and_sure(rows: pd.DataFrame, text: str) -> Claim:
     n, right = certain(rows)
     exact, data = int(rows.exact.sum()), ", ".join(dict.fromkeys(rows.data))
     return Claim(
@@ -181,20 +180,8 @@ def unaware(losses: pd.DataFrame) -> Claim:
 def _local(local: pd.DataFrame) -> list[Claim]:
     found = []
     for training, group in local[local.E > 1].groupby("training", sort=False):
-        n, right = certain(group)
-        exact, data = int(group.exact.sum()), ", ".join(dict.fromkeys(group.data))
         steps = ", ".join(map(str, dict.fromkeys(group.E)))
-        found.append(
-            Claim(
-                claim=f"{group.network.iloc[0]}, {training}, {steps} local steps: exact; right where p > {SURE:g}",
-                paper="not measured",
-                ours=f"{exact} of {len(group)}; {right} of {n}",
-                n=len(group),
-                interval=f"exact {span(*statistics.wilson(exact, len(group)))}",
-                data=data,
-                verdict=on_real(data, "measured" if right == n else "fails"),
-            )
-        )
+        found.append(_exact_and_sure(group, f"{group.network.iloc[0]}, {training}, {steps} local steps"))
     return found
 
 

@@ -20,7 +20,8 @@ CLEAR = (0.03, 0.15)
 SHALLOW = 1 / 20  # share of rows between the two, above which the second is asked for
 MISSED = 0.1  # share of the classes present that show no sign
 NOISE = 6.0  # standard deviations of the noise beyond which an entry of the gradient is seen
-ROUNDED = 4.0  # units of rounding of the largest entry up to which noise is rounding
+# Up to which noise is rounding: units of that of the largest entry, and times the standard deviation of what is stored.
+ROUNDED, STORED = 4.0, 2.0
 DEVIATIONS = 3.0  # standard deviations beyond which a uniform draw is ruled out
 
 
@@ -102,11 +103,11 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     least, greatest = grad_weight.amin(dim=1).double(), grad_weight.amax(dim=1).double()
     # Rounding is relative to each entry, and hides no small row; any other noise is as large everywhere. That of
     # float32 is of the largest terms of a sum, that of coarser dtypes of what is stored.
-    largest = float(torch.maximum(-least, greatest).max())
+    of_rounding = ROUNDED * eps * float(torch.maximum(-least, greatest).max())
     if eps > torch.finfo(torch.float32).eps:
-        largest = float(grad_weight.double().square().mean().sqrt()) / 12**0.5 / 2
+        of_rounding = STORED * eps * float(grad_weight.double().square().mean().sqrt()) / 12**0.5
     noise = NOISE * observation.noise
-    hiding = 0.0 if observation.noise <= ROUNDED * eps * largest else noise
+    hiding = 0.0 if observation.noise <= of_rounding else noise
     # Of a mean with class weights, the least that the divisor may be. One that is not known is of no use.
     least_mean = 0.0 if observation.divisor == "unknown" else size * float(loss.class_weight.min())
     divisor = observation.known_divisor or least_mean
