@@ -2,14 +2,25 @@
 
 from irlg.gradients import batch_gradient, last_layer_gradients
 from irlg.instances import Instances
-from irlg.inversion import DivergedError, Inversion, InversionConfig, Progress, invert
+from irlg.inversion import (
+    FROM_FEATURES,
+    DivergedError,
+    FeatureMaps,
+    Inversion,
+    InversionConfig,
+    Progress,
+    feature_maps,
+    invert,
+)
 from irlg.metrics import i_rec, le_acc, ln_acc
 from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
 from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
 
 __all__ = [
+    "FROM_FEATURES",
     "DivergedError",
+    "FeatureMaps",
     "Instances",
     "Inversion",
     "InversionConfig",
@@ -19,6 +30,7 @@ __all__ = [
     "Progress",
     "Restoration",
     "batch_gradient",
+    "feature_maps",
     "i_rec",
     "invert",
     "last_layer_gradients",

@@ -1,11 +1,22 @@
 """Images from full gradients, and how alike they are to the originals (appendix D).
 
-`config` has its settings; `objective` says what is minimised and over what; `descent` minimises it: `irlg.invert`;
+`patches` and `feature_maps` find what each image is deep in the network, by algebra alone. `config` has the settings of
+the search for images; `objective` says what is minimised and over what; `descent` minimises it: `irlg.invert`;
 `convolution` saves it a part of PyTorch's second derivatives; `matching` scores what comes of it; `plain_loop` is the
 attack written out, its oracle.
 """
 
-from irlg.inversion.config import InversionConfig
+from irlg.inversion.config import FROM_FEATURES, InversionConfig
 from irlg.inversion.descent import DivergedError, Inversion, Progress, invert
+from irlg.inversion.feature_maps import FeatureMaps, feature_maps
 
-__all__ = ["DivergedError", "Inversion", "InversionConfig", "Progress", "invert"]
+__all__ = [
+    "FROM_FEATURES",
+    "DivergedError",
+    "FeatureMaps",
+    "Inversion",
+    "InversionConfig",
+    "Progress",
+    "feature_maps",
+    "invert",
+]

@@ -65,3 +65,4 @@ class InversionConfig:
 
 
 FIGURE_6 = InversionConfig()
+FROM_FEATURES = InversionConfig(steps=1_000, learning_rate=1.0, schedule="cosine", tv_weight=3.0, tv_end=1e-4)

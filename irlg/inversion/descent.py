@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from irlg.instances import Instances
 from irlg.inversion.config import FIGURE_6, InversionConfig
+from irlg.inversion.feature_maps import FeatureMaps
 from irlg.inversion.objective import Problem
 
 STATE = {"key", "best", "restart", "unknowns", "optimiser", "objectives"}  # what a checkpoint holds
@@ -74,6 +75,7 @@ def invert(
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
     instances: Instances | None = None,
+    features: FeatureMaps | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: str | Path | None = None,
 ) -> Inversion:
@@ -88,15 +90,16 @@ def invert(
     `"joint-shared"`, one soft label for the whole batch, the paper's baseline; `image_shape`:
     (K, channels, height, width); `mean`, `std`: one a channel, by which `model` expects pixels in
     [0, 1] to be normalised; `instances`, as `irlg.restore` may find them: each image is then drawn to the embedding of
-    one of its class, which tells images of a class apart, by `config.embedding_weight`; `progress`: called at the
-    start, every `config.interval` iterations and at the end of a restart; `checkpoint`: a file written at these
-    moments. Where it is there, the inversion goes on from it: bit for bit on a CPU, for a model that draws no
-    random numbers.
+    one of its class, which tells images of a class apart, by `config.embedding_weight`; `features`, as
+    `irlg.feature_maps` may find them: images are then drawn to theirs in place of the gradient, with
+    `irlg.FROM_FEATURES` for `config`; `progress`: called at the start, every `config.interval` iterations and at the
+    end of a restart; `checkpoint`: a file written at these moments. Where it is there, the inversion goes on from it:
+    bit for bit on a CPU, for a model that draws no random numbers.
 
     **Raises:** `ValueError` naming what does not fit, among it a checkpoint of another inversion or what is none, and a
     model of whose gradient PyTorch has no derivative; `DivergedError` where the objective is no number.
     """
-    problem = Problem(model, gradient, labels, image_shape, config, mean, std, instances)
+    problem = Problem(model, gradient, labels, image_shape, config, mean, std, instances, features)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():
         descent, best = _Descent.load(problem, path)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from irlg.data.sampling import stream
@@ -18,52 +17,11 @@ from irlg.gradients import GradientOf
 from irlg.instances import Instances
 from irlg.inversion.config import InversionConfig
 from irlg.inversion.convolution import FixedKernels
+from irlg.inversion.distances import CosineDistance, feature_distance, total_variation
+from irlg.inversion.feature_maps import FeatureMaps
 from irlg.stateless import ordinary
 
 JOINT = ("joint", "joint-shared")
-
-
-class CosineDistance:
-    """1 − cos of a gradient and `target`, each taken as one long vector over all layers: from 0 to 2.
-
-    **Arguments:** `target`, a tensor a parameter; `weights`, one a parameter, by which both gradients
-    are multiplied.
-    """
-
-    def __init__(self, target: Sequence[Tensor], weights: Sequence[float]) -> None:
-        norm = math.sqrt(sum(weight**2 * float(t.square().sum()) for weight, t in zip(weights, target, strict=True)))
-        # The weights of both gradients and the target's norm, put into the target once.
-        self.direction = [(t * (weight**2 / norm)).flatten() for weight, t in zip(weights, target, strict=True)]
-        self.squares = target[0].new_tensor(weights).square()
-
-    def __call__(self, gradient: Sequence[Tensor]) -> Tensor:
-        return _Distance.apply(self.direction, self.squares, *(g.flatten() for g in gradient))
-
-
-class _Distance(torch.autograd.Function):
-    """`CosineDistance`, whose derivative takes two passes over the gradient: autograd's own takes six."""
-
-    @staticmethod
-    def forward(ctx: Any, direction: list[Tensor], squares: Tensor, *gradient: Tensor) -> Tensor:
-        dot = torch.stack([torch.dot(g, d) for g, d in zip(gradient, direction, strict=True)]).sum()
-        norm = torch.sqrt(torch.stack([torch.dot(g, g) for g in gradient]) @ squares)
-        ctx.direction, ctx.squares = direction, squares
-        ctx.save_for_backward(dot, norm, *gradient)
-        return 1 - dot / norm
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, outer: Tensor) -> Any:
-        dot, norm, *gradient = ctx.saved_tensors
-        shares = (-dot / norm**2 * ctx.squares).unbind()
-        scale = -outer / norm
-        parts = zip(ctx.direction, gradient, shares, strict=True)
-        return None, None, *(torch.addcmul(d, g, share).mul_(scale) for d, g, share in parts)
-
-
-def total_variation(images: Tensor) -> Tensor:
-    """Mean |difference| of vertical plus that of horizontal neighbours, images (K, channels, h, w)."""
-    return images.diff(dim=-2).abs().mean() + images.diff(dim=-1).abs().mean()
 
 
 class Problem:
@@ -79,6 +37,7 @@ class Problem:
         mean: Sequence[float],
         std: Sequence[float],
         instances: Instances | None = None,
+        features: FeatureMaps | None = None,
     ) -> None:
         self.config, self.shape = config, tuple(image_shape)
         self.gradient_of, self.training = GradientOf(model), model.training
@@ -114,7 +73,12 @@ class Problem:
             self.labels = ordinary(labels).to(self.like.device)
         elif labels not in JOINT:
             raise ValueError(f"labels: expected class indices or one of {JOINT}, got {labels!r}")
-        self.embeddings = None if instances is None else self._embeddings(instances)
+        self.embeddings = self.maps = None
+        if instances is not None:
+            self.embeddings = self._ordered("instances", instances.labels, instances.embeddings)
+        if features is not None:
+            self.maps = self._ordered("features", features.labels, features.maps)
+            self.place = self.gradient_of.model.model.get_submodule(features.module)
 
     def start(self, restart: int) -> list[Tensor]:
         """What a restart optimises: images from N(0, 1), and label logits from N(0, 1) where joint."""
@@ -139,6 +103,10 @@ class Problem:
     def objective(self, unknowns: list[Tensor], iteration: int) -> Tensor:
         """What is minimised at an iteration, ()."""
         images, config = unknowns[0], self.config
+        if self.maps is not None:
+            return feature_distance(self.gradient_of, self.place, images, self.maps) + config.tv(
+                iteration
+            ) * total_variation(images)
         seen: list[Tensor] = []  # inputs of the head
         with self.gradient_of.running(), self._watching(seen):
             # Of PyTorch's attentions, only this one can be differentiated twice.
@@ -167,16 +135,16 @@ class Problem:
             raise ValueError(f"instances: expected embeddings of the input of the model's last layer, {self.head}")
         return (seen[0].flatten(1) - self.embeddings).square().mean() / self.embeddings.var()
 
-    def _embeddings(self, instances: Instances) -> Tensor:
-        """Those of the instances, (K, m), in the order of the labels."""
+    def _ordered(self, what: str, classes: Tensor, values: Tensor) -> Tensor:
+        """What is known of each image, (K, …), in the order of the labels."""
         if not isinstance(self.labels, Tensor):
-            raise ValueError(f"instances: expected with class indices as labels, got {self.labels!r}")
-        ours, theirs = (torch.argsort(each.cpu(), stable=True) for each in (self.labels, instances.labels))
-        if not torch.equal(self.labels.cpu()[ours], instances.labels.cpu()[theirs]):
-            raise ValueError("instances: expected of the classes that labels has, as often, got others")
-        embeddings = torch.empty_like(instances.embeddings, dtype=self.like.dtype, device=self.like.device)
-        embeddings[ours] = instances.embeddings[theirs].to(embeddings)
-        return embeddings
+            raise ValueError(f"{what}: expected with class indices as labels, got {self.labels!r}")
+        ours, theirs = (torch.argsort(each.cpu(), stable=True) for each in (self.labels, classes))
+        if not torch.equal(self.labels.cpu()[ours], classes.cpu()[theirs]):
+            raise ValueError(f"{what}: expected of the classes that labels has, as often, got others")
+        ordered = torch.empty_like(values, dtype=self.like.dtype, device=self.like.device)
+        ordered[ours.to(ordered.device)] = values[theirs.to(values.device)].to(ordered)
+        return ordered
 
     def derivative(self, value: Tensor, unknowns: list[Tensor]) -> list[Tensor]:
         """Of what `objective` returned, by the unknowns."""
@@ -203,8 +171,8 @@ class Problem:
         """What tells one inversion from another: settings, labels, mode, a digest of the gradient and the model."""
         labels = self.labels if isinstance(self.labels, str) else self.labels.tolist()
         digest = hashlib.blake2b(digest_size=16)
-        embeddings = () if self.embeddings is None else (self.embeddings,)
-        for tensor in (*self.target, *self.gradient_of.tensors(), *embeddings):
+        known = [each for each in (self.embeddings, self.maps) if each is not None]
+        for tensor in (*self.target, *self.gradient_of.tensors(), *known):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         given = digest.hexdigest(), self.mean.tolist(), self.std.tolist()
