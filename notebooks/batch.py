@@ -112,6 +112,7 @@ def main() -> int:
     given = parser.parse_args()
     # By environment, so that no path enters the executed notebook. The job `data` has downloaded.
     os.environ |= {"IRLG_DATA": str(Path(given.data).resolve()), "IRLG_DOWNLOAD": "0", "IRLG_PREFIX": sys.prefix}
+    os.environ["IRLG_JOBS"] = str(Path(".run/jobs").resolve())  # what takes long is kept there, and found again
     common = {"device": given.device, "data_policy": given.policy, "out_dir": f"figures/{given.profile}"}
     return 1 if run(given.name, given.profile, common) else 0
 

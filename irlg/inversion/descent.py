@@ -164,14 +164,14 @@ class _Descent:
     def report(
         self, progress: Callable[[Progress], None] | None, checkpoint: Path | None, best: Inversion | None
     ) -> None:
-        """Call `progress` and write `checkpoint`, where it is time."""
+        """Write `checkpoint` and call `progress`, where it is time."""
         if self.iteration % self.problem.config.interval and not self.done():
             return
-        if progress is not None:
-            images = self.problem.pixels(self.unknowns[0])
-            progress(Progress(self.restart, self.iteration, self.objectives[-1], images))
         if checkpoint is not None:
             self.save(checkpoint, best)
+        if progress is not None:  # last: it may raise, and the inversion be gone on with another time
+            images = self.problem.pixels(self.unknowns[0])
+            progress(Progress(self.restart, self.iteration, self.objectives[-1], images))
 
     def result(self) -> Inversion:
         problem = self.problem

@@ -22,8 +22,11 @@ from irlg.inversion.patches import Patches, UnresolvedError, patches
 from irlg.stateless import ordinary
 
 FAR = 1e3  # an output at which what lies above a convolution is linear
-CLEAR = (3.0, 2.0, 5.0, 10.0, 30.0)  # times what patches disagree by, above which a feature is not 0: one is right
-SOLVED = 1e-4  # of the gradient, what equations leave that are right
+ZERO = 2.0  # times the most negative feature of an image, up to which one is taken for 0
+SOLVED = 1e-5  # of the gradient, what equations leave that are right
+ROUNDS = 12  # of leaving out equations that are not
+WRONG = 4.0  # times what is usually left, from which on a channel's equations are not right
+SPARE = 1.2  # equations an unknown that are kept
 PASSES = 20  # in which factors and labels settle
 
 
@@ -143,21 +146,13 @@ class _Network:
         if below is None or below.output != above.input or not _is_plain(below.module):
             return None
         images, _, height, width = below.input
-        if images * height * width > math.prod(below.module.kernel_size) * below.output[1]:
-            return None  # more unknowns than equations
+        if SPARE * images * height * width > math.prod(below.module.kernel_size) * below.output[1]:
+            return None  # too few equations
         slope = self._slope(below, above)
         kernel = above.module.weight.detach().double()
         passed = functional.conv_transpose2d(found.derivatives, kernel, padding=_padding(above.module))
-        usual = found.features.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        passed = passed * slope[:, None, None]
-        best, least = None, math.inf
-        for clear in CLEAR:  # a single feature on the wrong side of 0 costs percents: the equations tell
-            solved, left = _input(below, passed * (found.features > clear * found.disagreement * usual))
-            if left < least:
-                best, least = solved, left
-            if least < SOLVED:
-                break
-        return best
+        zero = ZERO * -found.features.amin(dim=(1, 2, 3), keepdim=True)  # what rounding makes of 0, on the other side
+        return _input(below, passed * slope[:, None, None] * (found.features > zero))
 
     def _slope(self, below: _Convolution, above: _Convolution) -> Tensor:
         """Of what lies between two convolutions, a channel each: 0 on one side of a ReLU."""
@@ -230,10 +225,11 @@ def _is_plain(layer: nn.Conv2d) -> bool:
     return not grouped and layer.padding_mode == "zeros" and min(_padding(layer)) >= 0
 
 
-def _input(convolution: _Convolution, derivatives: Tensor) -> tuple[Tensor, float]:
+def _input(convolution: _Convolution, derivatives: Tensor) -> Tensor:
     """The input (K, channels, height, width) from the derivatives by the output, by least squares, a channel alike.
 
-    **Returns** with it what is left of the gradient, as a share of it.
+    A feature on the wrong side of 0 above makes the equations of its channel wrong, and all that is solved with them:
+    channels that fit least are left out, and the rest solved again.
     """
     layer = convolution.module
     images, channels, height, width = convolution.input
@@ -246,8 +242,15 @@ def _input(convolution: _Convolution, derivatives: Tensor) -> tuple[Tensor, floa
             grid[:, :, row::stride, column::other][:, :, :rows, :columns] = derivatives
             inside = grid[:, :, padding : padding + height, second : second + width]
             equations.append(inside.transpose(0, 1).flatten(1))
-    matrix = torch.cat(equations)  # (cells · outputs, images · height · width)
-    sums = convolution.gradient.detach().double().permute(2, 3, 0, 1).flatten(0, 2)  # (cells · outputs, channels)
-    found = torch.linalg.lstsq(matrix, sums).solution
-    left = float((matrix @ found - sums).norm() / sums.norm())
-    return found.view(images, height, width, channels).permute(0, 3, 1, 2), left
+    matrix = torch.stack(equations, dim=1)  # (outputs, cells, images · height · width)
+    sums = convolution.gradient.detach().double().permute(0, 2, 3, 1).flatten(1, 2)  # (outputs, cells, channels)
+    kept = torch.ones(len(matrix), dtype=torch.bool, device=matrix.device)
+    for _ in range(ROUNDS):
+        found = torch.linalg.lstsq(matrix[kept].flatten(0, 1), sums[kept].flatten(0, 1)).solution
+        left = (matrix @ found - sums).flatten(1).norm(dim=1)
+        fitting = kept & (left <= WRONG * left[kept].median())
+        enough = int(fitting.sum()) * matrix.shape[1] >= SPARE * matrix.shape[2]
+        if float(left[kept].norm()) < SOLVED * float(sums[kept].norm()) or not enough:
+            break
+        kept = fitting
+    return found.view(images, height, width, channels).permute(0, 3, 1, 2)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from irlg.appendix.d_gradient_inversion import attacks, claims, tables
-from irlg.appendix.d_gradient_inversion.attacks import Outcome
+from irlg.appendix.d_gradient_inversion import attacks, claims, running, steps, tables
+from irlg.appendix.d_gradient_inversion.running import Outcome
 from irlg.appendix.d_gradient_inversion.timing import inversion_seconds
 from irlg.data.datasets import open_images
 from irlg.data.sampling import stream
@@ -18,12 +18,12 @@ AT = " at 80 iterations"
 
 @pytest.fixture(scope="module")
 def step():
-    return attacks.mnist_step(open_images("mnist", policy="stand-in"), 6, 0, "cpu")
+    return steps.mnist_step(open_images("mnist", policy="stand-in"), 6, 0, "cpu")
 
 
-def outcome(psnr, exact=True):
+def outcome(psnr, exact=True, steps_taken=8000):
     scores = pd.DataFrame({"psnr": psnr, "ssim": [0.5] * len(psnr), "lpips": np.nan})
-    return Outcome(torch.zeros(len(psnr), 1, 2, 2), scores, exact, 1.0, [{"iteration": 0, "objective": 1, "psnr": 1}])
+    return Outcome(torch.zeros(len(psnr), 1, 2, 2), scores, exact, 1.0, [{"iteration": steps_taken, "psnr": 1.0}])
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ def test_a_batch_of_figure_6_has_its_images_and_classes():
     labels = np.repeat(np.arange(20), 30)
     splits = set()
     for trial in range(30):
-        indices = attacks.figure_6_batch(stream(0, trial), labels, 16, 10)
+        indices = steps.figure_6_batch(stream(0, trial), labels, 16, 10)
         classes, counts = np.unique(labels[indices], return_counts=True)
         assert len(set(indices)) == counts.sum() == 16 and len(classes) == 10
         assert (np.diff(labels[indices]) >= 0).all()
         splits.add(tuple(counts))
     assert len(splits) > 20
     with pytest.raises(ValueError, match="classes: expected at most the 2 images of a batch, got 3"):
-        attacks.figure_6_batch(stream(0), labels, 2, 3)
+        steps.figure_6_batch(stream(0), labels, 2, 3)
 
 
 def test_restored_labels_are_sorted_and_as_many_as_images(step):
@@ -70,7 +70,7 @@ def test_attacks_differ_in_what_they_say_they_do(dataset):
 
 def test_an_outcome_is_in_the_originals_order(step):
     attack = attacks.attacks("MNIST", 8)[3]
-    result = attacks.attack_step(replace(attack, config=replace(attack.config, interval=2)), step)
+    result = running.attack_step(replace(attack, config=replace(attack.config, interval=2)), step)
     assert result.exact and result.images.shape == step.originals.shape and len(result.scores) == 6
     assert [row["iteration"] for row in result.trace] == [0, 2, 4, 6, 8]
     assert list(result.snapshots) == [0, 2, 8] and torch.equal(result.snapshots[8], result.images)
@@ -83,15 +83,15 @@ def test_attacks_side_by_side_give_what_they_give_one_by_one(step, monkeypatch):
         pools.append(workers)
         return ProcessPoolExecutor(workers, *arguments)
 
-    monkeypatch.setattr(attacks, "ProcessPoolExecutor", pool)
-    other = attacks.mnist_step(open_images("mnist", policy="stand-in"), 6, 1, "cpu")
+    monkeypatch.setattr(running, "ProcessPoolExecutor", pool)
+    other = steps.mnist_step(open_images("mnist", policy="stand-in"), 6, 1, "cpu")
     rows = [replace(attack, config=attacks.published("MNIST", 3)) for attack in attacks.attacks("MNIST", 3)[2:4]]
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)  # a worker for each, with a thread each
-        together = attacks.run([step, other], rows)
+        together = running.run([step, other], rows)
         torch.set_num_threads(1)
-        alone = attacks.run([step, other], rows)
+        alone = running.run([step, other], rows)
     finally:
         torch.set_num_threads(threads)
     assert pools == [2] and list(together) == [0, 1]

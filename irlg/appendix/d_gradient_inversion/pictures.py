@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from irlg.appendix.d_gradient_inversion.attacks import Outcome, Step
+from irlg.appendix.d_gradient_inversion.running import Outcome
+from irlg.appendix.d_gradient_inversion.steps import Step
 
 INCHES = 0.88  # of an image's side, with what surrounds it
 
@@ -59,20 +60,22 @@ def snapshots(images: Mapping[int, Tensor], columns: int) -> Figure:
 
 
 def curves(traces: pd.DataFrame) -> Figure:
-    """Objective and mean matched PSNR over iterations, a line an attack and seed.
+    """Mean matched PSNR over iterations and over seconds, a line an attack and seed.
 
-    **Arguments:** `traces`: one row a report, with attack, seed, iteration, objective and psnr.
+    **Arguments:** `traces`: one row a report, with attack, seed, iteration, seconds and psnr.
     """
     figure = Figure(figsize=(9.2, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    left, right = figure.subplots(1, 2, sharey=True)
     colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(traces.attack))}
     for (name, seed), part in traces.groupby(["attack", "seed"], sort=False):
         # `true` lies on `restored` where restoration is exact: dashes let both be seen.
         style = {"color": colours[name], "lw": 1.3, "ls": "--" if name == "true" else "-"}
-        left.semilogy(part.iteration, part.objective, **style)
-        right.plot(part.iteration, part.psnr, label=name if seed == traces.seed.iloc[0] else None, **style)
-    left.set(xlabel="iteration", ylabel="objective")
-    right.set(xlabel="iteration", ylabel="PSNR, mean of the batch, dB")
+        left.plot(part.iteration, part.psnr, **style)
+        right.plot(part.seconds, part.psnr, label=name if seed == traces.seed.iloc[0] else None, **style)
+    left.set(xlabel="iteration", ylabel="PSNR, mean of the batch, dB")
+    right.set(xlabel="seconds")
+    for axis in (left, right):
+        axis.set_xscale("symlog", linthresh=10)
     right.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from irlg.appendix.d_gradient_inversion.attacks import Attack, Outcome
+from irlg.appendix.d_gradient_inversion.attacks import Attack
+from irlg.appendix.d_gradient_inversion.running import Outcome
+from irlg.appendix.d_gradient_inversion.steps import Step
 from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
 
@@ -23,7 +25,7 @@ def image_scores(outcomes: Outcomes) -> pd.DataFrame:
 
 
 def traces(outcomes: Outcomes) -> pd.DataFrame:
-    """One row a seed, attack and report: iteration, objective, mean matched PSNR."""
+    """One row a seed, attack and report: iteration, seconds, objective, mean matched PSNR."""
     parts = [
         pd.DataFrame(outcome.trace).assign(attack=name, seed=seed)
         for seed, by_attack in outcomes.items()
@@ -43,7 +45,7 @@ def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
             {
                 "attack": attack.name,
                 "labels": attack.labels,
-                "iterations": attack.config.steps,
+                "iterations": min(run.iterations for run in runs),
                 "N": len(mine),
                 "psnr": mine.psnr.mean(),
                 "psnr_low": psnr[0],
@@ -56,9 +58,43 @@ def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
                 "exact": sum(run.exact for run in runs),
                 "seeds": len(runs),
                 "seconds": float(np.mean([run.seconds for run in runs])),
+                "known": attack.known,
+                "residual": max(run.residual for run in runs),
+                "commit": " ".join(dict.fromkeys(run.commit for run in runs)),
             }
         )
     return pd.DataFrame(rows)
+
+
+def beyond(cases: Sequence[tuple[str, Attack, Step]], outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """One row a case of another kind than Figure 6's: what it is, then as in `table`."""
+    rows = []
+    for (case, attack, step), outcome in zip(cases, outcomes, strict=True):
+        (row,) = table({step.seed: {attack.name: outcome}}, [attack]).to_dict("records")
+        about = {"case": case, "images": len(step.labels), "classes": len(set(step.labels.tolist()))}
+        rows.append(about | row | {"least": outcome.scores.psnr.min()})
+    return pd.DataFrame(rows)
+
+
+def view_beyond(frame: pd.DataFrame) -> str:
+    """`beyond` as Markdown for readers."""
+    rows = [
+        {
+            "case": r.case,
+            "attack": r.attack,
+            "images": r.images,
+            "classes": r.classes,
+            "labels right": "yes" if r.exact else "no",
+            "knows": _known(r.known, r.residual),
+            "iterations": f"{r.iterations:,}",
+            "PSNR, dB [95 %]": f"{r.psnr:.2f} {span(r.psnr_low, r.psnr_high, 2)}",
+            "lowest": f"{r.least:.1f}",
+            "SSIM": f"{r.ssim:.3f}",
+            "seconds": f"{r.seconds:.0f}",
+        }
+        for r in frame.itertuples()
+    ]
+    return markdown(pd.DataFrame(rows))
 
 
 def view(frame: pd.DataFrame) -> str:
@@ -68,6 +104,7 @@ def view(frame: pd.DataFrame) -> str:
             "attack": r.attack,
             "labels": r.labels,
             "labels right": "" if r.labels.startswith("joint") else f"{r.exact} of {r.seeds}",
+            "knows": _known(r.known, r.residual),
             "iterations": f"{r.iterations:,}",
             "PSNR, dB [95 %]": f"{r.psnr:.2f} {span(r.psnr_low, r.psnr_high, 2)}",
             "by seed": r.psnr_by_seed,
@@ -75,10 +112,18 @@ def view(frame: pd.DataFrame) -> str:
             "LPIPS": "n/a" if pd.isna(r.lpips) else f"{r.lpips:.3f}",
             "seconds": f"{r.seconds:.0f}",
             "images": r.N,
+            "commit": r.commit,
         }
         for r in frame.itertuples()
     ]
     return markdown(pd.DataFrame(rows))
+
+
+def _known(known: str, residual: float) -> str:
+    """What an attack knows, and what that leaves of the gradient."""
+    if not known:
+        return ""
+    return f"{known}, not found" if pd.isna(residual) else f"{known}, residual {residual:.0e}"
 
 
 def gain(outcomes: Outcomes, attack: str, other: str) -> tuple[float, tuple[float, float], int]:

@@ -1,0 +1,80 @@
+"""Results that take long, kept on disk, so that an interrupted notebook goes on where it was.
+
+`notebooks/batch.py` names the folder, `.run/jobs`, by the environment variable IRLG_JOBS. Without it nothing is kept.
+A result is found again by its name and all that it was made of. What it was made with, its commit and device, lies
+beside it; remove the folder to start anew.
+"""
+
+import hashlib
+import os
+import pickle
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a result is kept: `path`, or `None` for nowhere."""
+
+    path: Path | None
+
+    def read(self) -> Any:
+        """The finished result, or `None`."""
+        if self.path is None or not self.path.exists():
+            return None
+        return pickle.loads(self.path.read_bytes())
+
+    def finish(self, result: Any) -> None:
+        """Keep the finished result, and remove what was kept on the way."""
+        if self.path is not None:
+            self.write(self.path, result)
+            for part in self.path.parent.glob(f"{self.path.stem}.*"):
+                if part != self.path:
+                    part.unlink()
+
+    def part(self, ending: str) -> Path | None:
+        """A file of this job's for what is kept on the way."""
+        return None if self.path is None else self.path.with_suffix(f".{ending}")
+
+    @staticmethod
+    def write(path: Path, content: Any) -> None:
+        """Write under a temporary name and rename."""
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(pickle.dumps(content))
+        temporary.replace(path)
+
+
+def job(name: str, *made_of: object) -> Job:
+    """The job of a name and of what its result is made of, told by `repr`."""
+    folder = os.environ.get("IRLG_JOBS")
+    if not folder:
+        return Job(None)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    digest = hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
+    return Job(Path(folder, f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{digest}.result"))
+
+
+def kept(name: str, make: Callable[[], T], *made_of: object) -> T:
+    """What `make` returned when it was called for the same, or returns now."""
+    place = job(name, *made_of)
+    found: T | None = place.read()
+    if found is None:
+        found = make()
+        place.finish(found)
+    return found
+
+
+def sources(*rooms: str) -> str:
+    """A digest of the package's own code in some of its folders ("" for its top level), to be part of what a result is
+    made of."""
+    digest = hashlib.blake2b(digest_size=8)
+    for room in rooms:
+        for path in sorted(Path(PACKAGE, room).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
