@@ -18,13 +18,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from irlg.gradients import GradientOf
+from irlg.inversion.equations import is_plain, padding, solved_input
+from irlg.inversion.given import class_indices, shape, target
 from irlg.inversion.patches import Patches, UnresolvedError, patches
-from irlg.stateless import ordinary
 
 FAR = 1e3  # an output at which what lies above a convolution is linear
 CLEAR = (3.0, 2.0, 5.0, 10.0, 30.0)  # times what patches disagree by, above which a feature is not 0: one is right
-SOLVED = 1e-4  # of the gradient, what equations leave that are right
-PASSES = 20  # in which factors and labels settle
+SHARP = 1e-8  # what patches are not exact by, however little they disagree
+SOLVED, UNSOLVED = 1e-4, 1e-2  # of the gradient, what equations leave at most that are right, and that may be
+DOUBLINGS = 5  # of a usual map, up and down, among which an image's factor is looked for
+ZOOMS = [(3.0**-n, 9) for n in range(3)] + [(2.0**-n / 14, 3) for n in range(18)]  # from there: doublings, factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ def feature_maps(
     **Arguments:** as for `irlg.invert`. **Raises:** `ValueError` where the gradient does not tell the images apart,
     with the reason for each convolution.
     """
-    network = _Network(model, gradient, ordinary(labels), image_shape)
+    network = _Network(model, gradient, labels, image_shape)
     reasons = []
     for above in network.convolutions:
         try:
@@ -70,7 +73,7 @@ def feature_maps(
 class _Convolution:
     name: str
     module: nn.Conv2d
-    gradient: Tensor
+    gradient: Tensor | None  # where its kernel is a parameter
     input: torch.Size
     output: torch.Size
     takes: str  # the outermost module of the same input
@@ -81,12 +84,13 @@ class _Network:
     def __init__(
         self, model: nn.Module, gradient: Sequence[Tensor], labels: Tensor, image_shape: tuple[int, int, int, int]
     ) -> None:
-        self.gradient_of, self.labels = GradientOf(model), labels
+        self.gradient_of = GradientOf(model)
         self.model = self.gradient_of.model.model
+        self.observed = dict(zip(self.gradient_of.parameters, target(self.gradient_of, gradient), strict=True))
+        self.blank = torch.zeros(shape(image_shape)).to(next(iter(self.observed.values())))
+        self.labels = class_indices(labels, len(self.blank)).to(self.blank.device)
         if self.model.training:
-            raise UnresolvedError("the model is in train mode")
-        self.observed = dict(zip(self.gradient_of.parameters, gradient, strict=True))
-        self.blank = torch.zeros(image_shape).to(next(iter(self.observed.values())))
+            raise UnresolvedError("no feature maps; the model is in train mode")
         self.convolutions = self._trace()
 
     def _trace(self) -> list[_Convolution]:
@@ -95,13 +99,17 @@ class _Network:
         found = list[_Convolution]()
 
         def enter(name: str) -> Callable[..., None]:
-            return lambda module, given: entered.append((name, given[0], given[0]._version))
+            def hook(_: nn.Module, given: tuple[Any, ...]) -> None:
+                if given and isinstance(given[0], Tensor):
+                    entered.append((name, given[0], given[0]._version))
+
+            return hook
 
         def leave(name: str, module: nn.Conv2d) -> Callable[..., None]:
             def hook(_: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
                 same = (other for other, taken, writes in entered if taken is given[0] and writes == given[0]._version)
                 before = found[-1] if found else None
-                gradient = self.observed[f"{name}.weight"]
+                gradient = self.observed.get(f"{name}.weight")
                 found.append(_Convolution(name, module, gradient, given[0].shape, output.shape, next(same), before))
 
             return hook
@@ -116,20 +124,22 @@ class _Network:
 
     def _run(self, hooks: Sequence[Any]) -> Tensor:
         """Logits, with some hooks in place for one run."""
-        with self.gradient_of.running():
-            try:
+        try:
+            with self.gradient_of.running():
                 return self.gradient_of.logits(self.blank)
-            finally:
-                for hook in hooks:
-                    hook.remove()
+        finally:
+            for hook in hooks:  # after `running`, which puts back some that it found
+                hook.remove()
 
     def resolve(self, above: _Convolution) -> FeatureMaps:
         """Feature maps at the convolution below `above`, or else at itself."""
         layer = above.module
         side = layer.kernel_size[0]
-        usual = layer.stride == (1, 1) and _padding(layer) == (side // 2, side // 2) and _is_plain(layer)
+        usual = layer.stride == (1, 1) and padding(layer) == (side // 2, side // 2) and is_plain(layer)
         if not usual or layer.kernel_size != (side, side) or side % 2 == 0:
             raise UnresolvedError("not a convolution of stride 1 that keeps the size")
+        if above.gradient is None or len(above.input) != 4 or above.input[0] != len(self.labels):
+            raise UnresolvedError("not a convolution of each image by a parameter of its own")
         images, _, height, width = above.input
         found = patches(above.gradient, images, height, width)
         below = self._below(above, found)
@@ -140,19 +150,21 @@ class _Network:
     def _below(self, above: _Convolution, found: Patches) -> Tensor | None:
         """The input of the convolution before, or `None` where it is not determined."""
         below = above.below
-        if below is None or below.output != above.input or not _is_plain(below.module):
+        if below is None or below.gradient is None or below.output != above.input or not is_plain(below.module):
             return None
         images, _, height, width = below.input
         if images * height * width > math.prod(below.module.kernel_size) * below.output[1]:
             return None  # more unknowns than equations
         slope = self._slope(below, above)
         kernel = above.module.weight.detach().double()
-        passed = functional.conv_transpose2d(found.derivatives, kernel, padding=_padding(above.module))
+        passed = functional.conv_transpose2d(found.derivatives, kernel, padding=padding(above.module))
         usual = found.features.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         passed = passed * slope[:, None, None]
-        best, least = None, math.inf
+        sharp = max(found.disagreement, SHARP) * usual
+        best, least = None, UNSOLVED
         for clear in CLEAR:  # a single feature on the wrong side of 0 costs percents: the equations tell
-            solved, left = _input(below, passed * (found.features > clear * found.disagreement * usual))
+            given = passed * (found.features > clear * sharp)
+            solved, left = solved_input(below.module, below.gradient, given, below.input)
             if left < least:
                 best, least = solved, left
             if least < SOLVED:
@@ -168,7 +180,7 @@ class _Network:
             self._run(
                 [
                     below.module.register_forward_hook(lambda module, given, result, output=output: output * 1),
-                    above.module.register_forward_pre_hook(lambda module, given, seen=seen: seen.append(given[0])),
+                    above.module.register_forward_pre_hook(lambda module, given, seen=seen: seen.append(given[0] * 1)),
                 ]
             )
             with self.gradient_of.running():
@@ -178,34 +190,50 @@ class _Network:
 
     def _scaled(self, place: _Convolution, above: _Convolution, maps: Tensor, derivatives: Tensor) -> FeatureMaps:
         """The maps times their factors, with the labels that agree with the derivatives."""
-        classes = torch.unique(self.labels)
-        wanted = derivatives.flatten(1)
-        factors = 1 / maps.square().mean(dim=(1, 2, 3)).sqrt()  # as they are behind a normalisation, to begin with
-        labels = self.labels
-        for _ in range(PASSES):
-            logits, seen = self._above(place, above, maps * factors[:, None, None, None])
-            by_class = list[Tensor]()
-            with self.gradient_of.running():
-                for one in classes:
-                    loss = functional.cross_entropy(logits, one.expand(len(maps)))
-                    by_class.append(torch.autograd.grad(loss, seen, retain_graph=True)[0].double().flatten(1))
-            known = torch.stack(by_class, dim=1)  # (images, classes, …)
-            cosine = functional.cosine_similarity(wanted[:, None], known, dim=2)
-            slots = torch.searchsorted(classes, torch.sort(self.labels).values)
-            _, chosen = linear_sum_assignment(-cosine[:, slots].cpu().numpy())
-            slots = slots[torch.as_tensor(chosen)]
-            before, labels = factors, classes[slots]
-            factors = wanted.norm(dim=1) / known[torch.arange(len(maps)), slots].norm(dim=1)
-            if torch.allclose(before, factors, rtol=1e-6):
-                break
-        scaled = (maps * factors[:, None, None, None]).to(self.blank)
+        wanted, images = derivatives.flatten(1), torch.arange(len(maps), device=maps.device)
+        classes, slots = torch.unique(torch.sort(self.labels).values, return_inverse=True)
+        usual = 1 / maps.square().mean(dim=(1, 2, 3)).sqrt()  # as they are behind a normalisation
+        # Not by iteration to a fixed point: of those there are several, and only one has the derivatives' direction.
+        factors = usual * 2.0 ** torch.arange(-DOUBLINGS, DOUBLINGS + 1, device=maps.device)[:, None]
+        each = [one.expand(len(maps)) for one in classes]
+        apart = torch.stack([self._apart(place, above, maps, wanted, some, each) for some in factors])
+        _, chosen = linear_sum_assignment(apart.amin(dim=0)[:, slots].cpu().numpy())
+        slots = slots[torch.as_tensor(chosen, device=maps.device)]
+        labels = classes[slots]
+        best = factors[apart[:, images, slots].argmin(dim=0), images]
+        for reach, count in ZOOMS:
+            factors = best * 2.0 ** torch.linspace(-reach, reach, count).to(maps)[:, None]
+            apart = torch.stack([self._apart(place, above, maps, wanted, some, [labels])[:, 0] for some in factors])
+            best = factors[apart.argmin(dim=0), images]
+        scaled = (maps * best[:, None, None, None]).to(self.blank)
         return FeatureMaps(place.takes, scaled, labels, self._residual(place, scaled, labels))
 
-    def _above(self, place: _Convolution, above: _Convolution, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of maps at a place, and the output of the convolution above on the way there."""
+    def _apart(
+        self,
+        place: _Convolution,
+        above: _Convolution,
+        maps: Tensor,
+        wanted: Tensor,
+        factors: Tensor,
+        labels: Sequence[Tensor],
+    ) -> Tensor:
+        """How far the derivatives at maps times factors are from those found, (images, labels), from 0 to 1."""
         seen = list[Tensor]()
-        hooks = [above.module.register_forward_hook(lambda module, given, output: seen.append(output))]
-        return self._run([self._given(place.takes, maps.to(self.blank)), *hooks]), seen[0]
+
+        def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+            seen.append(output)
+            return output * 1  # what follows may write to it
+
+        given = self._given(place.takes, (maps * factors[:, None, None, None]).to(self.blank))
+        logits = self._run([given, above.module.register_forward_hook(keep)])
+        found = list[Tensor]()
+        for some in labels:
+            with self.gradient_of.running():
+                loss = functional.cross_entropy(logits, some)
+                (own,) = torch.autograd.grad(loss, seen, retain_graph=True)
+            own = own.to(wanted).flatten(1) * factors[:, None]
+            found.append((own - wanted).norm(dim=1) / (own.norm(dim=1) + wanted.norm(dim=1)))
+        return torch.stack(found, dim=1)
 
     def _given(self, name: str, maps: Tensor) -> Any:
         maps = maps.detach().requires_grad_()
@@ -218,36 +246,3 @@ class _Network:
         pairs = [(a, b) for a, b in zip(own, self.observed.values(), strict=True) if a is not None]
         apart = sum(float((a - b).double().square().sum()) for a, b in pairs)
         return float((apart / sum(float(b.double().square().sum()) for _, b in pairs)) ** 0.5)
-
-
-def _padding(layer: nn.Conv2d) -> tuple[int, ...]:
-    """Zeros on each side; `same` and `valid` are not told."""
-    return (-1, -1) if isinstance(layer.padding, str) else layer.padding
-
-
-def _is_plain(layer: nn.Conv2d) -> bool:
-    grouped = layer.groups != 1 or layer.dilation != (1, 1)
-    return not grouped and layer.padding_mode == "zeros" and min(_padding(layer)) >= 0
-
-
-def _input(convolution: _Convolution, derivatives: Tensor) -> tuple[Tensor, float]:
-    """The input (K, channels, height, width) from the derivatives by the output, by least squares, a channel alike.
-
-    **Returns** with it what is left of the gradient, as a share of it.
-    """
-    layer = convolution.module
-    images, channels, height, width = convolution.input
-    (stride, other), (padding, second) = layer.stride, _padding(layer)
-    rows, columns = derivatives.shape[2:]
-    equations = []
-    for row in range(layer.kernel_size[0]):
-        for column in range(layer.kernel_size[1]):
-            grid = derivatives.new_zeros(*derivatives.shape[:2], height + 2 * padding, width + 2 * second)
-            grid[:, :, row::stride, column::other][:, :, :rows, :columns] = derivatives
-            inside = grid[:, :, padding : padding + height, second : second + width]
-            equations.append(inside.transpose(0, 1).flatten(1))
-    matrix = torch.cat(equations)  # (cells · outputs, images · height · width)
-    sums = convolution.gradient.detach().double().permute(2, 3, 0, 1).flatten(0, 2)  # (cells · outputs, channels)
-    found = torch.linalg.lstsq(matrix, sums).solution
-    left = float((matrix @ found - sums).norm() / sums.norm())
-    return found.view(images, height, width, channels).permute(0, 3, 1, 2), left
