@@ -54,9 +54,9 @@ class GradientOf:
         """Where to call `logits`, `loss` and `of`, and to differentiate what they return."""
         return self.model.running(differentiable=True)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits (K, C) of images (K, ...)."""
-        return self.model.logits(images)
+    def logits(self, images: Tensor, count: int | None = None) -> Tensor:
+        """Logits (K, C) of images (K, ...), as `Stateless.logits`."""
+        return self.model.logits(images, count)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy, () of images (K, ...) and labels: class indices (K,) or rows that sum to one (K, C)."""

@@ -63,8 +63,12 @@ class Stateless:
                     parameter.requires_grad_()
             yield
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits (K, C) of images (K, ...), within `running`. **Raises:** `ValueError` where others come."""
+    def logits(self, images: Tensor, count: int | None = None) -> Tensor:
+        """Logits (K, C) of images (K, ...), within `running`; of `count`, where a hook puts others in their place.
+
+        **Raises:** `ValueError` where others come.
+        """
+        count = len(images) if count is None else count
         output: Any = self.model(images)
         if isinstance(output, Mapping):
             output = output.get("logits", output)
@@ -75,8 +79,8 @@ class Stateless:
                 f"model: expected a tensor of logits (K, C), or one as .logits of what it returns, got"
                 f" {type(output).__name__}; wrap the model in a module that returns its logits"
             )
-        if output.dim() != 2 or len(output) != len(images):
-            raise ValueError(f"model: expected logits of shape ({len(images)}, C), got {tuple(output.shape)}")
+        if output.dim() != 2 or len(output) != count:
+            raise ValueError(f"model: expected logits of shape ({count}, C), got {tuple(output.shape)}")
         return output
 
     def _restore(self) -> None:

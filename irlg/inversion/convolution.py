@@ -38,6 +38,10 @@ def _conv2d(
 ) -> Tensor:
     if isinstance(padding, str) or input.dim() != 4:
         return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    kind = input.device.type
+    if torch.is_autocast_enabled(kind) and torch.float64 not in (input.dtype, weight.dtype):  # as it does to conv2d
+        dtype = torch.get_autocast_dtype(kind)
+        input, weight, bias = input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     out = _Convolution.apply(input, weight, (_pair(stride), _pair(padding), _pair(dilation), groups))
     return out if bias is None else out + bias[:, None, None]
 

@@ -19,7 +19,7 @@ from irlg.inversion.config import InversionConfig
 from irlg.inversion.convolution import FixedKernels
 from irlg.inversion.distances import CosineDistance, feature_distance, total_variation
 from irlg.inversion.feature_maps import FeatureMaps
-from irlg.stateless import ordinary
+from irlg.inversion.given import class_indices, shape, target
 
 JOINT = ("joint", "joint-shared")
 
@@ -39,25 +39,10 @@ class Problem:
         instances: Instances | None = None,
         features: FeatureMaps | None = None,
     ) -> None:
-        self.config, self.shape = config, tuple(image_shape)
+        self.config, self.shape = config, shape(image_shape)
         self.gradient_of, self.training = GradientOf(model), model.training
-        parameters = list(self.gradient_of.parameters.values())
-        shapes = [tuple(p.shape) for p in parameters]
-        for place, given in enumerate(gradient):
-            if not isinstance(given, Tensor):
-                raise ValueError(
-                    f"gradient: expected a tensor for each parameter, got {type(given).__name__} as number {place};"
-                    " that of a parameter without a gradient is 0"
-                )
-        if [tuple(g.shape) for g in gradient] != shapes:
-            raise ValueError(f"gradient: expected tensors of the parameters' shapes {shapes}, got others")
-        if len(self.shape) != 4:
-            raise ValueError(f"image_shape: expected (K, channels, height, width), got {image_shape}")
-        self.like = parameters[0]  # its dtype and device are the images'
-        self.target = [g.detach().to(self.like) for g in gradient]
-        norms = [float(g.norm()) for g in self.target]
-        if not 0 < math.fsum(norms) < math.inf:
-            raise ValueError(f"gradient: expected finite numbers that are not all 0, got tensors of norms {norms}")
+        self.target = target(self.gradient_of, gradient)
+        self.like = self.target[0]  # its dtype and device are the images'
         self.mean, self.std = (self._channels(values) for values in (mean, std))
         self.low, self.high = ((value - self.mean) / self.std for value in (0, 1))
         names = list(self.gradient_of.parameters)
@@ -68,17 +53,18 @@ class Problem:
         self.basis = self._span() if config.span else None
         self.labels = labels
         if isinstance(labels, Tensor):
-            if labels.shape != self.shape[:1] or labels.is_floating_point():
-                raise ValueError(f"labels: expected {self.shape[0]} class indices, got {labels!r}")
-            self.labels = ordinary(labels).to(self.like.device)
+            self.labels = class_indices(labels, self.shape[0]).to(self.like.device)
         elif labels not in JOINT:
             raise ValueError(f"labels: expected class indices or one of {JOINT}, got {labels!r}")
-        self.embeddings = self.maps = None
+        self.embeddings = self.maps = self.at = None
         if instances is not None:
             self.embeddings = self._ordered("instances", instances.labels, instances.embeddings)
         if features is not None:
             self.maps = self._ordered("features", features.labels, features.maps)
-            self.place = self.gradient_of.model.model.get_submodule(features.module)
+            modules = dict(self.gradient_of.model.model.named_modules())
+            if features.module not in modules:
+                raise ValueError(f"features: expected at a module of the model, got {features.module!r}")
+            self.place, self.at = modules[features.module], features.module
 
     def start(self, restart: int) -> list[Tensor]:
         """What a restart optimises: images from N(0, 1), and label logits from N(0, 1) where joint."""
@@ -140,7 +126,7 @@ class Problem:
         if not isinstance(self.labels, Tensor):
             raise ValueError(f"{what}: expected with class indices as labels, got {self.labels!r}")
         ours, theirs = (torch.argsort(each.cpu(), stable=True) for each in (self.labels, classes))
-        if not torch.equal(self.labels.cpu()[ours], classes.cpu()[theirs]):
+        if len(values) != len(classes) or not torch.equal(self.labels.cpu()[ours], classes.cpu()[theirs]):
             raise ValueError(f"{what}: expected of the classes that labels has, as often, got others")
         ordered = torch.empty_like(values, dtype=self.like.dtype, device=self.like.device)
         ordered[ours.to(ordered.device)] = values[theirs.to(values.device)].to(ordered)
@@ -175,7 +161,7 @@ class Problem:
         for tensor in (*self.target, *self.gradient_of.tensors(), *known):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        given = digest.hexdigest(), self.mean.tolist(), self.std.tolist()
+        given = digest.hexdigest(), self.at, self.mean.tolist(), self.std.tolist()
         return {**asdict(self.config), "labels": labels, "shape": self.shape, "given": given, "mode": self.training}
 
     def pixels(self, images: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def patches(gradient: Tensor, images: int, height: int, width: int) -> Patches:
         raise UnresolvedError(f"{count} patches are more than a gradient of {tuple(gradient.shape)} holds apart")
     left, singular, span = torch.linalg.svd(matrix, full_matrices=False)
     rounding = float(singular[0]) * ROUNDING
-    if not float(singular[count - 1]) > RESOLVED * max(rounding, *singular[count : count + 1].tolist()):
+    if not float(singular[count - 1]) > RESOLVED * max([rounding, *singular[count : count + 1].tolist()]):
         raise UnresolvedError(f"the gradient has not the rank of {count} patches")
     left, span = left[:, :count] * singular[:count], span[:count].view(count, channels, side * side)
 
@@ -105,8 +105,10 @@ def _around(place: Place, side: int, height: int, width: int) -> list[Place | No
 
 def _corner(span: Tensor, outside: list[int], images: int) -> Tensor:
     """The combinations (images, count) that vanish where the corner's patches lie on padding."""
+    if len(span) == images:  # there is no other place
+        return torch.eye(images).to(span)
     left, singular, _ = torch.linalg.svd(span[:, :, outside].flatten(1), full_matrices=False)
-    if not float(singular[-images - 1]) > RESOLVED * float(singular[-images]):
+    if len(singular) < len(span) or not float(singular[-images - 1]) > RESOLVED * float(singular[-images]):
         raise UnresolvedError("not only the corner's patches vanish on padding")
     return left[:, -images:].T
 

@@ -2,9 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+import irlg
 from irlg.gradients import GradientOf
 from irlg.inversion.convolution import FixedKernels
+from irlg.inversion.objective import Problem
 from tests.helpers import random_images
+from tests.inversion.problems import convolutional_model, settings
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,20 @@ def test_what_is_left_out_of_a_convolutions_second_derivative_changes_nothing(op
     towards = [torch.sin(g.detach() * 9) + 1 for g in plain]
     second = [torch.autograd.grad(g, images, towards)[0] for g in (own, plain)]
     assert torch.allclose(second[0], second[1], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "agreement"), [(torch.float32, 0.98), (torch.float64, 1 - 1e-12)])
+def test_autocast_casts_these_convolutions_as_pytorchs_own(dtype, agreement):
+    """And leaves those in float64, as it does PyTorch's."""
+    model, shape = convolutional_model().to(dtype), (3, 1, 8, 8)
+    labels = torch.tensor([0, 1, 1])
+    gradient = irlg.batch_gradient(model, random_images(*shape, dtype=dtype), labels)
+    problem = Problem(model, gradient, labels, shape, settings(), (0.0,), (1.0,))
+    unknowns, found = problem.start(0), []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            value = problem.objective(unknowns, 0)
+            found.append((float(value.detach()), problem.derivative(value, unknowns)[0].flatten()))
+    (value, ours), (cast, theirs) = found
+    assert cast == pytest.approx(value, rel=0.02) and (cast == value) == (dtype == torch.float64)
+    assert nn.functional.cosine_similarity(ours, theirs, dim=0) > agreement
