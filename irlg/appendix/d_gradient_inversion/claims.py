@@ -78,9 +78,6 @@ def claims(dataset: str, data: str, outcomes: Outcomes, frame: pd.DataFrame) -> 
             ),
             against("tuned + embeddings", "tuned", "", "embeddings of the instances, against none, tuned"),
         ]
-    for name in own.index:
-        if name.startswith("train"):
-            found.append(against(name, "restored", "", f"{name}, against eval mode"))
     return found
 
 
