@@ -11,8 +11,8 @@ of the gradient span the patches and nothing else, whatever the network has lear
 3. Derivatives follow: Δ is the gradient times the inverse of P.
 
 Each image is found up to a positive factor. Zeros of ReLU tell inputs of fully connected layers apart in SPEAR
-(Dimitrov et al., NeurIPS 2024); R-GAP (Zhu and Blaschko, ICLR 2021) and R-CONV (Eltaras et al., 2024) solve convolutions
-downwards from derivatives that are known.
+(Dimitrov et al., NeurIPS 2024); R-GAP (Zhu and Blaschko, ICLR 2021) and R-CONV (Eltaras et al., 2024) solve
+convolutions downwards from derivatives that are known.
 """
 
 from collections.abc import Mapping, Sequence

@@ -66,6 +66,25 @@ def attacks(dataset: str, steps: int, steps_features: int = 1) -> list[Attack]:
     return rows
 
 
+def ablation(steps: int, steps_features: int) -> list[Attack]:
+    """The settings for feature maps, all but one as chosen, and what there is without them."""
+    chosen = from_features(steps_features)
+    variants = {
+        "as chosen": chosen,
+        "TV from 1": replace(chosen, tv_weight=1.0),
+        "TV from 10": replace(chosen, tv_weight=10.0),
+        "TV to 1e-5": replace(chosen, tv_end=1e-5),
+        "TV of 1e-2 that does not fade": replace(chosen, tv_weight=1e-2, tv_end=None),
+        "rate 0.3": replace(chosen, learning_rate=0.3),
+        "rate 3": replace(chosen, learning_rate=3.0),
+        "rate that falls in steps": replace(chosen, schedule="steps"),
+    }
+    rows = [Attack(name, "restored", config, known="feature maps") for name, config in variants.items()]
+    rows.append(Attack("embeddings for feature maps", "restored", tuned("CIFAR-100", steps), known="embeddings"))
+    rows.append(Attack("neither", "restored", tuned("CIFAR-100", steps)))
+    return rows
+
+
 def train_mode(steps: int) -> list[Attack]:
     """A client in train mode: an attacker who does not know, one who does, and one who has embeddings too."""
     config = published("CIFAR-100", steps)

@@ -124,6 +124,20 @@ def speed_claim(network: str, speed: Mapping[str, float], device: str, data: str
     )
 
 
+def term_claim(seconds: Mapping[str, float], data: str) -> Claim:
+    """What the embeddings cost an iteration. **Arguments:** `seconds`, of `timing.term_seconds`."""
+    ratio = round(seconds["with"] / seconds["without"], 2)
+    return Claim(
+        claim="Figure 6's attack, ResNet-18: times as long with embeddings, at most 1.1",
+        paper="n/a",
+        ours=f"{ratio:.2f} ({seconds['with'] * 1e3:.0f} ms against {seconds['without'] * 1e3:.0f} ms an iteration)",
+        n=3,
+        interval="best of 3",
+        data=data,
+        verdict="holds" if ratio <= 1.1 else "slower",
+    )
+
+
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     """For the summary: a row a dataset, restored labels and one soft label for the batch."""
     rows = []

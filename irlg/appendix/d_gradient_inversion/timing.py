@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from irlg.appendix.d_gradient_inversion.steps import Step
 from irlg.gradients import batch_gradient
 from irlg.inversion import InversionConfig, invert, matching
 from irlg.inversion.objective import Problem
@@ -30,6 +31,28 @@ def inversion_seconds(model: nn.Module, images: Tensor, labels: Tensor, config: 
     in_float64 = _apart({name: loop().cpu() for name, loop in exact.items()}, images)
     apart = {"difference": _apart(found, images), "in_float64": in_float64}
     return {name: min(values) for name, values in seconds.items()} | apart
+
+
+def term_seconds(step: Step, config: InversionConfig) -> dict[str, float]:
+    """Seconds an iteration of the attack with the instances' embeddings, and without: the best of three in turns."""
+    model, gradient, instances = step.model("eval"), step.gradient("eval"), step.instances("eval")
+    shape = (step.originals.shape[0], *step.originals.shape[1:])
+    seconds = dict[str, list[float]]()
+    for _ in range(3):
+        for name, known in (("with", instances), ("without", None)):
+            begin = time.perf_counter()
+            invert(
+                model,
+                gradient,
+                step.labels,
+                shape,
+                config,
+                mean=step.images.mean,
+                std=step.images.std,
+                instances=known,
+            ).images.cpu()
+            seconds.setdefault(name, []).append((time.perf_counter() - begin) / config.steps)
+    return {name: min(values) for name, values in seconds.items()}
 
 
 def _loops(
