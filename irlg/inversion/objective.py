@@ -57,6 +57,8 @@ class Problem:
         elif labels not in JOINT:
             raise ValueError(f"labels: expected class indices or one of {JOINT}, got {labels!r}")
         self.embeddings = self.maps = self.at = None
+        if instances is not None and features is not None:
+            raise ValueError("instances, features: expected one of them, got both; features tell more")
         if instances is not None:
             self.embeddings = self._ordered("instances", instances.labels, instances.embeddings)
         if features is not None:

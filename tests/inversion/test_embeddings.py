@@ -40,3 +40,11 @@ def test_instances_of_other_classes_or_beside_unknown_labels_are_refused():
         irlg.invert(model, gradient, labels, shape, settings(), instances=given)
     with pytest.raises(ValueError, match="instances: expected with class indices as labels, got 'joint'"):
         irlg.invert(model, gradient, "joint", shape, settings(), instances=given)
+
+
+def test_instances_and_features_at_once_are_refused():
+    model, gradient, labels, shape = small_problem(None, "eval")
+    given = known_instances(model, random_images(3, 1, 8, 8), labels, torch.arange(3))
+    maps = irlg.FeatureMaps("4", given.embeddings, labels, 0.0)
+    with pytest.raises(ValueError, match="instances, features: expected one of them, got both"):
+        irlg.invert(model, gradient, labels, shape, settings(), instances=given, features=maps)
