@@ -28,7 +28,10 @@ class Job:
         """The finished result, or `None`."""
         if self.path is None or not self.path.exists():
             return None
-        return pickle.loads(self.path.read_bytes())
+        try:
+            return pickle.loads(self.path.read_bytes())
+        except Exception as error:  # of any kind: what it was made of may be gone from the code
+            raise ValueError(f"{self.path}: expected a result of this code's; remove it to start anew") from error
 
     def finish(self, result: Any) -> None:
         """Keep the finished result, and remove what was kept on the way."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from irlg.instances import Instances
-from irlg.inversion.config import FIGURE_6, InversionConfig
+from irlg.inversion.config import FIGURE_6, FROM_FEATURES, InversionConfig
 from irlg.inversion.feature_maps import FeatureMaps
 from irlg.inversion.objective import Problem
 
@@ -70,7 +70,7 @@ def invert(
     gradient: Sequence[Tensor],
     labels: Tensor | str,
     image_shape: tuple[int, int, int, int],
-    config: InversionConfig = FIGURE_6,
+    config: InversionConfig | None = None,
     *,
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
@@ -91,14 +91,16 @@ def invert(
     (K, channels, height, width); `mean`, `std`: one a channel, by which `model` expects pixels in
     [0, 1] to be normalised; `instances`, as `irlg.restore` may find them: each image is then drawn to the embedding of
     one of its class, which tells images of a class apart, by `config.embedding_weight`; `features`, as
-    `irlg.feature_maps` may find them: images are then drawn to theirs in place of the gradient, with
-    `irlg.FROM_FEATURES` for `config`; `progress`: called at the start, every `config.interval` iterations and at the
-    end of a restart; `checkpoint`: a file written at these moments. Where it is there, the inversion goes on from it:
-    bit for bit on a CPU, for a model that draws no random numbers.
+    `irlg.feature_maps` may find them: images are then drawn to theirs, and to little TV, in place of the gradient;
+    `config`, by default Figure 6's, or with features `irlg.FROM_FEATURES`; `progress`: called at the start, every
+    `config.interval` iterations and at the end of a restart; `checkpoint`: a file written at these moments. Where it is
+    there, the inversion goes on from it: bit for bit on a CPU, for a model that draws no random numbers.
 
     **Raises:** `ValueError` naming what does not fit, among it a checkpoint of another inversion or what is none, and a
     model of whose gradient PyTorch has no derivative; `DivergedError` where the objective is no number.
     """
+    if config is None:
+        config = FIGURE_6 if features is None else FROM_FEATURES
     problem = Problem(model, gradient, labels, image_shape, config, mean, std, instances, features)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():

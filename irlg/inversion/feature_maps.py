@@ -23,6 +23,7 @@ from irlg.inversion.given import class_indices, shape, target
 from irlg.inversion.patches import Patches, UnresolvedError, patches
 from irlg.inversion.tracing import Convolution, tracing
 
+CLEAN = 1e-3  # residual below which no other convolution is asked
 FAR = 100.0  # an output at which what lies above a convolution is linear
 ZERO, SHARP = 2.0, 1e-8  # times the most negative feature, and of a usual one, up to which one is taken for 0
 UNSOLVED = 1e-2  # of the gradient, what equations leave at most that hold
@@ -36,7 +37,8 @@ class FeatureMaps:
 
     `module`: the one that takes them as its input, by name; `labels` (K,): the images' classes; `residual`: by how much
     the gradient of the layers from there on, at these maps, differs from the observed one, as a share of it (Euclidean
-    norms). Where it is small, they are the batch's.
+    norms). Below 1e-3 they are the batch's, least surely those of an image that hardly moves the gradient; 0.1 and more
+    speak of other labels, another loss, or a gradient that is not the mean's.
     """
 
     module: str
@@ -52,20 +54,27 @@ def feature_maps(
 ) -> FeatureMaps:
     """Feature maps of a batch, from its full gradient alone and without a search over images.
 
-    For networks with a late convolution of stride 1 behind a ReLU, for which images · height · width do not exceed its
-    output channels (ResNet-18 for 32×32 pixels: up to 31 images), in eval mode: in train mode BatchNorm takes away a
-    direction of its gradient.
+    For networks with a late convolution of stride 1 behind a ReLU, for which images · height · width are below its
+    output channels (ResNet-18 for 32×32 pixels: up to 31 images), in eval mode: in train mode BatchNorm takes the same
+    direction from all channels of its gradient.
 
     **Arguments:** as for `irlg.invert`. **Raises:** `ValueError` where the gradient does not tell the images apart,
     with the reason for each convolution.
     """
     network = _Network(model, gradient, labels, image_shape)
-    reasons = []
+    reasons, best = [], None
     for above in network.convolutions:
         try:
-            return network.resolve(above)
+            found = network.resolve(above)
         except UnresolvedError as reason:
             reasons.append(f"{above.name}: {reason}")
+            continue
+        if best is None or found.residual < best.residual:
+            best = found
+        if best.residual < CLEAN:
+            break
+    if best is not None:
+        return best
     raise UnresolvedError("no feature maps; " + ("; ".join(reasons) or "the model has no 2-d convolution"))
 
 
@@ -81,7 +90,9 @@ class _Network:
         if self.model.training:
             raise UnresolvedError("no feature maps; the model is in train mode")
         hooks, self.convolutions = tracing(self.model, self.observed)
-        self._run(hooks)
+        classes = self._run(hooks).shape[1]
+        if bool((self.labels >= classes).any()):
+            raise ValueError(f"labels: expected class indices below {classes}, got {labels!r}")
 
     def _run(self, hooks: Sequence[Any], images: int | None = None) -> Tensor:
         """Logits, with some hooks in place for one run; of so many `images` for all that lies before the hooks."""
@@ -98,15 +109,18 @@ class _Network:
         side = layer.kernel_size[0]
         usual = layer.stride == (1, 1) and padding(layer) == (side // 2, side // 2) and is_plain(layer)
         if not usual or layer.kernel_size != (side, side) or side % 2 == 0:
-            raise UnresolvedError("not a convolution of stride 1 that keeps the size")
+            raise UnresolvedError("not a plain convolution of stride 1 with as many zeros around as keep the size")
         if above.gradient is None or len(above.input) != 4 or above.input[0] != len(self.labels):
             raise UnresolvedError("not a convolution of each image by a parameter of its own")
         images, _, height, width = above.input
         found = patches(above.gradient, images, height, width)
         below, factors = self._below(above, found)
-        if above.below is None or below is None:
-            return self._scaled(above, above, found.features, found.derivatives, None)
-        return self._scaled(above.below, above, below, found.derivatives, factors)
+        try:
+            if above.below is None or below is None:
+                return self._scaled(above, above, found.features, found.derivatives, None)
+            return self._scaled(above.below, above, below, found.derivatives, factors)
+        except RuntimeError as error:  # blank images beside the maps
+            raise UnresolvedError("the model takes its input by another way too") from error
 
     def _below(self, above: Convolution, found: Patches) -> tuple[Tensor | None, Tensor | None]:
         """The input of the convolution before, and the images' factors; `None` for what is not determined."""

@@ -30,13 +30,14 @@ def target(gradient_of: GradientOf, gradient: Sequence[Tensor]) -> list[Tensor]:
 
 def shape(image_shape: Sequence[int]) -> tuple[int, ...]:
     """(K, channels, height, width)."""
-    if len(image_shape) != 4:
+    if len(image_shape) != 4 or not all(isinstance(size, int) and size > 0 for size in image_shape):
         raise ValueError(f"image_shape: expected (K, channels, height, width), got {image_shape}")
     return tuple(image_shape)
 
 
 def class_indices(labels: Tensor, images: int) -> Tensor:
     """Class indices (K,), one an image."""
-    if not isinstance(labels, Tensor) or labels.shape != (images,) or labels.is_floating_point():
+    usual = isinstance(labels, Tensor) and labels.shape == (images,) and not labels.is_floating_point()
+    if not usual or bool((labels < 0).any()):
         raise ValueError(f"labels: expected {images} class indices, got {labels!r}")
-    return ordinary(labels)
+    return ordinary(labels).long()

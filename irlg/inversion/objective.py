@@ -59,6 +59,8 @@ class Problem:
         self.embeddings = self.maps = self.at = None
         if instances is not None and features is not None:
             raise ValueError("instances, features: expected one of them, got both; features tell more")
+        if features is not None and not isinstance(features, FeatureMaps):
+            raise ValueError(f"features: expected what irlg.feature_maps returns, got {type(features).__name__}")
         if instances is not None:
             self.embeddings = self._ordered("instances", instances.labels, instances.embeddings)
         if features is not None:

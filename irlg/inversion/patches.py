@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 RESOLVED = 100.0  # a singular value so many times the next is not rounding
-ROUNDING = 1e-8  # of the largest singular value, where float32 gradients have no smaller one to tell it by
+UNLIKE = 1e-2  # of a usual feature, what patches may disagree by
 STARTS = 64  # of a search for sparse combinations
 SEARCHES = 40
 STEPS = 40  # of a search, in which what counts as zero falls by SHARPER
@@ -45,7 +45,7 @@ class Patches:
     the loss's by its output: an image's features divided by a positive factor, and its derivatives times the same.
 
     `disagreement`: by how much what overlapping patches say of a feature differs, root mean square, in units of the
-    features'. It proves that these are the batch's: other patches do not overlap.
+    features': others than the batch's do not overlap.
     """
 
     features: Tensor
@@ -62,12 +62,17 @@ def patches(gradient: Tensor, images: int, height: int, width: int) -> Patches:
     outputs, channels, side, _ = gradient.shape
     count = images * height * width
     matrix = gradient.detach().double().flatten(1)
-    if side == 1 or count > min(matrix.shape):
+    if side == 1:
+        raise UnresolvedError("patches of a 1 × 1 kernel do not overlap")
+    if count > min(matrix.shape):
         raise UnresolvedError(f"{count} patches are more than a gradient of {tuple(gradient.shape)} holds apart")
     left, singular, span = torch.linalg.svd(matrix, full_matrices=False)
-    rounding = float(singular[0]) * ROUNDING
+    rounding = float(singular[0]) * torch.finfo(gradient.dtype).eps / 10
     if not float(singular[count - 1]) > RESOLVED * max([rounding, *singular[count : count + 1].tolist()]):
-        raise UnresolvedError(f"the gradient has not the rank of {count} patches")
+        raise UnresolvedError(
+            f"the gradient has not the rank of {count} patches (an image twice or all but sure, channels always 0,"
+            " noise)"
+        )
     left, span = left[:, :count] * singular[:count], span[:count].view(count, channels, side * side)
 
     places = [(row, column) for row in range(height) for column in range(width)]
@@ -86,13 +91,16 @@ def patches(gradient: Tensor, images: int, height: int, width: int) -> Patches:
     means = {at: torch.stack(values).mean(dim=0) for at, values in seen.items()}
     apart = sum(float((value - means[at]).square().sum()) for at, values in seen.items() for value in values)
     whole = sum(float(value.square().sum()) for values in seen.values() for value in values)
+    disagreement = (apart / whole) ** 0.5
+    if disagreement > UNLIKE:
+        raise UnresolvedError(f"patches that overlap disagree by {disagreement:.1g} of what they say")
 
     mixed = torch.stack([means[place] for place in places], dim=2)  # (images, channels, places)
     unmix = _sparse(mixed.flatten(1), images)
     rows = torch.stack([unmix @ weights[place] for place in places], dim=1).flatten(0, 1)  # (count, count)
     derivatives = torch.linalg.solve(rows.T, left.T).T.reshape(outputs, images, height, width)
     features = (unmix @ mixed.flatten(1)).reshape(images, channels, height, width)
-    return Patches(features, derivatives.transpose(0, 1), (apart / whole) ** 0.5)
+    return Patches(features, derivatives.transpose(0, 1), disagreement)
 
 
 def _around(place: Place, side: int, height: int, width: int) -> list[Place | None]:

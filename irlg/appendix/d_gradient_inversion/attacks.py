@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from irlg.inversion import FROM_FEATURES, InversionConfig
 
 REPORTS = 64  # of an attack, at most, beside that of its start
-OFTEN = 100  # iterations between two reports at most: on two cores less than a minute
+OFTEN = 100  # iterations between two reports at most: on two cores a minute or two
 CHOSEN = 4  # the row of `attacks` with the settings chosen here
 
 

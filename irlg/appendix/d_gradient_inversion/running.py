@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class Outcome:
     `scores`: a row an original; `trace`: seconds, objective and mean matched PSNR at each report;
     `snapshots`: images at a few iterations, in the order of `images`; `exact`: whether the labels
     given were the true ones; `seconds` of the attack, which may not have had the machine for itself; `commit` that it
-    was run with; `residual`: what its embeddings or feature maps leave of the gradient, or `nan` where it has none.
+    was run with; `residual`: what its embeddings or feature maps leave of the gradient, `nan` where it has none.
     """
 
     images: Tensor
@@ -77,7 +78,9 @@ def attack_step(attack: Attack, step: Step) -> Outcome:
     if attack.known == "feature maps" and isinstance(labels, Tensor):
         with suppress(UnresolvedError):
             maps = feature_maps(model, gradient, labels, shape)
-    source = instances or maps  # where there is none, the attack goes on without
+    source = instances or maps
+    if attack.known and source is None:
+        return _nothing(originals.cpu())
     before, trail = 0.0, job.part("trace")
     trace: dict[int, dict[str, float]] = {}
     snapshots: dict[int, Tensor] = {}
@@ -135,6 +138,13 @@ def attack_step(attack: Attack, step: Step) -> Outcome:
     if finished:
         job.finish(outcome)
     return outcome
+
+
+def _nothing(originals: Tensor) -> Outcome:
+    """Of an attack on what a gradient does not tell: not run, and grey."""
+    none = pd.DataFrame({name: np.full(len(originals), np.nan) for name in ("psnr", "ssim", "lpips")})
+    trace = [{"iteration": 0, "seconds": 0.0, "objective": np.nan, "psnr": np.nan}]
+    return Outcome(torch.full_like(originals, 0.5), none, False, 0.0, trace, {}, records.commit())
 
 
 def _labels(attack: Attack, step: Step) -> Tensor | str:

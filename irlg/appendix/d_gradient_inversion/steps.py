@@ -130,9 +130,8 @@ def drawn_step(images: ImageSet, batch_size: int, seed: int, device: str) -> Ste
 def trained_step(images: ImageSet, batch_size: int, classes: int, steps: int, seed: int, device: str) -> Step:
     """A batch of Figure 6 for a ResNet-18 after `steps` training steps; of images that it did not see."""
     rng = stream(seed, "trained", "cifar100")
-    order = rng.permutation(len(images.labels))
-    unseen, seen = order[: len(order) // 10], order[len(order) // 10 :][: steps * BATCH]
-    indices = unseen[figure_6_batch(rng, images.labels[unseen], batch_size, classes)]
+    indices = figure_6_batch(rng, images.labels, batch_size, classes)
+    seen = np.setdiff1d(rng.permutation(len(images.labels))[: steps * BATCH + batch_size], indices)[: steps * BATCH]
 
     def train() -> dict[str, Tensor]:
         model = models.build(models.resnet18, seed).to(device)

@@ -40,7 +40,8 @@ def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
     for attack in attacks:
         mine = frame[frame.attack == attack.name]
         runs = [by_attack[attack.name] for by_attack in outcomes.values()]
-        psnr, ssim = statistics.bootstrap(mine.psnr), statistics.bootstrap(mine.ssim)
+        found = not mine.psnr.isna().any()
+        psnr, ssim = (statistics.bootstrap(v) if found else (np.nan, np.nan) for v in (mine.psnr, mine.ssim))
         rows.append(
             {
                 "attack": attack.name,
