@@ -144,7 +144,8 @@ def _nothing(originals: Tensor) -> Outcome:
     """Of an attack on what a gradient does not tell: not run, and grey."""
     none = pd.DataFrame({name: np.full(len(originals), np.nan) for name in ("psnr", "ssim", "lpips")})
     trace = [{"iteration": 0, "seconds": 0.0, "objective": np.nan, "psnr": np.nan}]
-    return Outcome(torch.full_like(originals, 0.5), none, False, 0.0, trace, {}, records.commit())
+    grey = torch.full_like(originals, 0.5)
+    return Outcome(grey, none, False, 0.0, trace, {0: grey}, records.commit())
 
 
 def _labels(attack: Attack, step: Step) -> Tensor | str:
