@@ -164,7 +164,17 @@ def test_what_a_gradient_does_not_tell_is_said(step):
     found = running.attack_step(attack, step)  # FCN-3 has no convolution
     assert np.isnan(found.residual) and found.iterations == 0 and found.scores.psnr.isna().all()
     table = tables.table({0: {"feature maps": found}}, [attack])
-    assert "feature maps, not found" in tables.view(table)
+    assert "feature maps, 0 of 1" in tables.view(table)
+
+
+def test_batches_that_do_not_tell_are_left_out_of_the_mean(outcomes):
+    attack = attacks.Attack("embeddings", "restored", attacks.published("MNIST", 8000), known="embeddings")
+    nothing = running._nothing(torch.zeros(2, 1, 2, 2))
+    told = replace(outcome([20.0, 22.0]), residual=1e-5)
+    by_seed = {0: {"embeddings": nothing, "tuned": told}, 1: {"embeddings": told, "tuned": outcome([19.0, 20.0])}}
+    (row,) = tables.table(by_seed, [attack]).to_dict("records")
+    assert (row["psnr"], row["N"], row["found"], row["seeds"], row["iterations"]) == (21.0, 2, 1, 2, 8000)
+    assert tables.gain(by_seed, "embeddings", "tuned")[::2] == (1.5, 2)
 
 
 def test_the_table_and_the_gain_over_images(outcomes):

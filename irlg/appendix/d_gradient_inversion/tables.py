@@ -38,10 +38,11 @@ def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
     """One row an attack: matched PSNR and SSIM, means over all images with 95 % bootstrap intervals."""
     frame, rows = image_scores(outcomes), []
     for attack in attacks:
-        mine = frame[frame.attack == attack.name]
-        runs = [by_attack[attack.name] for by_attack in outcomes.values()]
-        found = not mine.psnr.isna().any()
-        psnr, ssim = (statistics.bootstrap(v) if found else (np.nan, np.nan) for v in (mine.psnr, mine.ssim))
+        # Without the batches whose gradient does not tell what the attack has to know.
+        mine = frame[(frame.attack == attack.name) & frame.psnr.notna()]
+        all_runs = [by_attack[attack.name] for by_attack in outcomes.values()]
+        runs = [run for run in all_runs if run.iterations] or all_runs
+        psnr, ssim = (statistics.bootstrap(v) if len(v) else (np.nan, np.nan) for v in (mine.psnr, mine.ssim))
         rows.append(
             {
                 "attack": attack.name,
@@ -57,9 +58,10 @@ def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
                 "lpips": mine.lpips.mean(),
                 "psnr_by_seed": " ".join(f"{value:.2f}" for value in mine.groupby("seed").psnr.mean()),
                 "exact": sum(run.exact for run in runs),
-                "seeds": len(runs),
+                "seeds": len(all_runs),
                 "seconds": float(np.mean([run.seconds for run in runs])),
                 "known": attack.known,
+                "found": sum(not np.isnan(run.residual) for run in all_runs),
                 "residual": max(run.residual for run in runs),
                 "commit": " ".join(dict.fromkeys(run.commit for run in runs)),
             }
@@ -86,7 +88,7 @@ def view_beyond(frame: pd.DataFrame) -> str:
             "images": r.images,
             "classes": r.classes,
             "labels right": "yes" if r.exact else "no",
-            "knows": _known(r.known, r.residual),
+            "knows": _known(r.known, r.found, r.seeds, r.residual),
             "iterations": f"{r.iterations:,}",
             "PSNR, dB [95 %]": f"{r.psnr:.2f} {span(r.psnr_low, r.psnr_high, 2)}",
             "lowest": f"{r.least:.1f}",
@@ -105,7 +107,7 @@ def view(frame: pd.DataFrame) -> str:
             "attack": r.attack,
             "labels": r.labels,
             "labels right": "" if r.labels.startswith("joint") else f"{r.exact} of {r.seeds}",
-            "knows": _known(r.known, r.residual),
+            "knows": _known(r.known, r.found, r.seeds, r.residual),
             "iterations": f"{r.iterations:,}",
             "PSNR, dB [95 %]": f"{r.psnr:.2f} {span(r.psnr_low, r.psnr_high, 2)}",
             "by seed": r.psnr_by_seed,
@@ -120,11 +122,11 @@ def view(frame: pd.DataFrame) -> str:
     return markdown(pd.DataFrame(rows))
 
 
-def _known(known: str, residual: float) -> str:
-    """What an attack knows, and what that leaves of the gradient."""
+def _known(known: str, found: int, batches: int, residual: float) -> str:
+    """What an attack knows, of how many batches, and what that leaves of the gradient."""
     if not known:
         return ""
-    return f"{known}, not found" if pd.isna(residual) else f"{known}, residual {residual:.0e}"
+    return f"{known}, {found} of {batches}" + (f", residual {residual:.0e}" if found else "")
 
 
 def gain(outcomes: Outcomes, attack: str, other: str) -> tuple[float, tuple[float, float], int]:
@@ -133,5 +135,5 @@ def gain(outcomes: Outcomes, attack: str, other: str) -> tuple[float, tuple[floa
     **Returns:** the mean, its 95 % bootstrap interval, and the number of images.
     """
     frame = image_scores(outcomes).pivot(index=["seed", "image"], columns="attack", values="psnr")
-    differences = frame[attack] - frame[other]
+    differences = (frame[attack] - frame[other]).dropna()
     return float(differences.mean()), statistics.bootstrap(differences), len(differences)
