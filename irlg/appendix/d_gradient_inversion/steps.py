@@ -68,8 +68,13 @@ class Step:
         return model.to(self.device).train(mode == "train")
 
     def gradient(self, mode: str) -> tuple[Tensor, ...]:
-        """What the client sends."""
-        return batch_gradient(self.model(mode), self.images.load(self._all, self.device), self.labels)
+        """What the client sends. On one thread: its last bits, by which a checkpoint is known, depend on how many."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return batch_gradient(self.model(mode), self.images.load(self._all, self.device), self.labels)
+        finally:
+            torch.set_num_threads(threads)
 
     def restored(self, mode: str, method: str) -> Tensor:
         """(K,) class indices, sorted: the counts that `irlg.restore` finds in that gradient.
