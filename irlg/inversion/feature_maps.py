@@ -119,7 +119,10 @@ class _Network:
             if above.below is None or below is None:
                 return self._scaled(above, above, found.features, found.derivatives, None)
             return self._scaled(above.below, above, below, found.derivatives, factors)
-        except RuntimeError as error:  # blank images beside the maps
+        except RuntimeError as error:
+            if "size" not in str(error):
+                raise
+            # One blank image beside the maps: what is no module takes the input too.
             raise UnresolvedError("the model takes its input by another way too") from error
 
     def _below(self, above: Convolution, found: Patches) -> tuple[Tensor | None, Tensor | None]:
@@ -187,7 +190,7 @@ class _Network:
         if known is None:
             best = self._nearest(place, above, maps, wanted, best, labels)
         scaled = (maps * best[:, None, None, None]).to(self.blank)
-        return FeatureMaps(place.takes, scaled, labels, self._residual(place, scaled, labels))
+        return FeatureMaps(place.takes[0], scaled, labels, self._residual(place, scaled, labels))
 
     def _nearest(
         self, place: Convolution, above: Convolution, maps: Tensor, wanted: Tensor, best: Tensor, labels: Tensor
@@ -217,7 +220,7 @@ class _Network:
             return output * 1  # what follows may write to it
 
         given = self._given(place.takes, (maps * factors[:, None, None, None]).to(self.blank))
-        logits = self._run([given, above.module.register_forward_hook(keep)], images=1)
+        logits = self._run([*given, above.module.register_forward_hook(keep)], images=1)
         found = list[Tensor]()
         for some in labels:
             with self.gradient_of.running():
@@ -227,12 +230,14 @@ class _Network:
             found.append((own - wanted).norm(dim=1) / (own.norm(dim=1) + wanted.norm(dim=1)))
         return torch.stack(found, dim=1)
 
-    def _given(self, name: str, maps: Tensor) -> Any:
+    def _given(self, takes: Sequence[str], maps: Tensor) -> list[Any]:
+        """Hooks that put maps in the place of what some modules take."""
         maps = maps.detach().requires_grad_()
-        return self.model.get_submodule(name).register_forward_pre_hook(lambda module, given: (maps * 1, *given[1:]))
+        modules = [self.model.get_submodule(name) for name in takes]
+        return [one.register_forward_pre_hook(lambda module, given: (maps * 1, *given[1:])) for one in modules]
 
     def _residual(self, place: Convolution, maps: Tensor, labels: Tensor) -> float:
-        loss = functional.cross_entropy(self._run([self._given(place.takes, maps)], images=1), labels)
+        loss = functional.cross_entropy(self._run(self._given(place.takes, maps), images=1), labels)
         with self.gradient_of.running():
             own = torch.autograd.grad(loss, list(self.gradient_of.parameters.values()), allow_unused=True)
         pairs = [(a, b) for a, b in zip(own, self.observed.values(), strict=True) if a is not None]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 @dataclass(frozen=True, eq=False)
 class Convolution:
     """One on an image's way: `gradient` of its kernel, where that is a parameter; the shapes of what it takes and
-    gives; `takes`, the outermost module of the same input, by name; `below`, the convolution before it.
+    gives; `takes`, all modules of the same input, by name, the outermost first; `below`, the convolution before it.
     """
 
     name: str
@@ -19,7 +19,7 @@ class Convolution:
     gradient: Tensor | None
     input: torch.Size
     output: torch.Size
-    takes: str
+    takes: list[str]
     below: "Convolution | None"
 
 
@@ -29,21 +29,26 @@ def tracing(model: nn.Module, observed: Mapping[str, Tensor]) -> tuple[list[Any]
     **Arguments:** `observed`, gradients by the parameter's name.
     """
     entered = list[tuple[str, Tensor, int]]()  # modules, what they take, and how often that was written to
+    inputs = list[tuple[list[str], Tensor, int]]()
     found = list[Convolution]()
 
     def enter(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, given: tuple[Any, ...]) -> None:
             if given and isinstance(given[0], Tensor):
                 entered.append((name, given[0], given[0]._version))
+                for takes, taken, writes in inputs:  # of convolutions before: a branch beside theirs
+                    if taken is given[0] and writes == given[0]._version:
+                        takes.append(name)
 
         return hook
 
     def leave(name: str, module: nn.Conv2d) -> Callable[..., None]:
         def hook(_: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
-            same = (other for other, taken, writes in entered if taken is given[0] and writes == given[0]._version)
+            takes = [other for other, taken, writes in entered if taken is given[0] and writes == given[0]._version]
+            inputs.append((takes, given[0], given[0]._version))
             before = found[-1] if found else None
             gradient = observed.get(f"{name}.weight")
-            found.append(Convolution(name, module, gradient, given[0].shape, output.shape, next(same), before))
+            found.append(Convolution(name, module, gradient, given[0].shape, output.shape, takes, before))
 
         return hook
 
