@@ -1,6 +1,7 @@
 """What every notebook does around its story: check its parameters, say what it is, write its files."""
 
 import ast
+import io
 import os
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import PIL.Image
 import torch
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
@@ -84,7 +86,11 @@ class Run:
         self.out_dir.mkdir(parents=True, exist_ok=True)
         path = self._file(f"{stem}.png")
         # Without the software's version two runs write the same bytes.
-        figure.savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=150, bbox_inches="tight", metadata={"Software": None})
+        picture = PIL.Image.open(drawn).convert("RGB")
+        grey = picture.convert("L")
+        (grey if grey.convert("RGB") == picture else picture).save(path, dpi=(150, 150), optimize=True)
         width = round(figure.get_figwidth() * 96)
         display(Image(data=path.read_bytes(), width=width, alt=caption), Markdown(f"*{caption}*"))
 
