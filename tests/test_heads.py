@@ -1,6 +1,5 @@
-"""Models as people hold them: wrapped, compiled, with other outputs and other heads. The oracle is a training step."""
+"""Models with other outputs and other heads than a tensor of logits and a linear layer."""
 
-import copy
 import warnings
 from collections import namedtuple
 from dataclasses import dataclass
@@ -9,122 +8,12 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from torch.nn.functional import cross_entropy, linear, normalize
+from torch.nn.functional import linear, normalize
 from torch.nn.utils import parametrizations, weight_norm
 
 import irlg
 from irlg import Observation
-from tests.helpers import AbstractGradSampleModule
-
-LABELS = torch.tensor([0, 1, 1, 2])
-
-
-def pixels(size=6, channels=2):
-    return torch.rand(len(LABELS), channels, size, size)
-
-
-def small():
-    """A plain model of images (K, 2, 6, 6), all of which Opacus can wrap."""
-    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3))
-
-
-class Returning(nn.Module):
-    """A model that returns what `answer` makes of its logits."""
-
-    def __init__(self, answer, model=None):
-        super().__init__()
-        self.net, self.answer = small() if model is None else model, answer
-
-    def forward(self, x):
-        return self.answer(self.net(x))
-
-
-def check(model, plain=None, images=None, head=None):
-    """Whether the gradients of `model` are those of a training step of `plain`, and an attack can be made on them."""
-    images = pixels() if images is None else images
-    plain = copy.deepcopy(model) if plain is None else copy.deepcopy(plain)
-    logits = plain(images)
-    cross_entropy(getattr(logits, "logits", logits), LABELS).backward()
-    expected = [torch.zeros_like(p) if p.grad is None else p.grad for p in plain.parameters()]
-    gradient = irlg.batch_gradient(model, images, LABELS)
-    for mine, reference in zip(gradient, expected, strict=True):
-        torch.testing.assert_close(mine, reference)
-    seen = Observation.from_batch(model, images, LABELS, head)
-    torch.testing.assert_close(seen.grad_weight, expected[-2].flatten(1))
-    torch.testing.assert_close(seen.grad_bias, expected[-1])
-    assert torch.equal(seen.weight, list(plain.parameters())[-2].flatten(1))
-    config = irlg.InversionConfig(steps=2, interval=1)
-    found = irlg.invert(model, gradient, LABELS, tuple(images.shape), config)
-    again = irlg.invert(plain, gradient, LABELS, tuple(images.shape), config)
-    assert torch.equal(found.objectives, again.objectives) and bool(found.objectives.isfinite().all())
-
-
-def compiled(model):
-    return torch.compile(model, backend="eager")
-
-
-@pytest.mark.parametrize(
-    ("wrap", "head"),
-    [
-        (nn.DataParallel, "module.4"),
-        (compiled, "_orig_mod.4"),
-        (AbstractGradSampleModule, "_module.4"),
-        (lambda model: compiled(nn.DataParallel(AbstractGradSampleModule(model))), "_orig_mod.module._module.4"),
-        (lambda model: AbstractGradSampleModule(compiled(model)), "_module._orig_mod.4"),
-        (lambda model: Returning(lambda logits: logits, compiled(model)), "net._orig_mod.4"),
-    ],
-)
-def test_wrapped_models(wrap, head):
-    plain = small()
-    model = wrap(copy.deepcopy(plain))
-    for given in (None, head, model.get_submodule(head)):
-        check(model, plain, head=given)
-
-
-def test_a_models_own_part_of_a_wrappers_name_is_not_taken_for_one():
-    class Scaled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.module = self._module = self._orig_mod = small()
-
-        def forward(self, x):
-            return self.module(x) / 2
-
-    with pytest.raises(ValueError, match="head: expected the layer whose output is the model's output, got"):
-        Observation.from_batch(Scaled(), pixels(), LABELS)
-
-
-def test_parts_that_are_compiled():
-    model = Returning(torch.compile(lambda logits: logits.log_softmax(1), backend="eager"))
-    model.net[1] = compiled(model.net[1])
-    model.net[4] = compiled(model.net[4])
-    model.compile(backend="eager")
-    plain = Returning(lambda logits: logits.log_softmax(1))
-    plain.load_state_dict({name.replace("_orig_mod.", ""): value for name, value in model.state_dict().items()})
-    check(model, plain, head="net.4")
-
-
-def test_distributed_data_parallel(tmp_path):
-    torch.distributed.init_process_group("gloo", init_method=(tmp_path / "store").as_uri(), rank=0, world_size=1)
-    try:
-        plain = small()
-        model = nn.parallel.DistributedDataParallel(copy.deepcopy(plain))
-        check(model, plain, head="module.4")
-        cross_entropy(model(pixels()), LABELS).backward()  # it goes on as it was
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-@pytest.mark.filterwarnings("ignore")  # of a package that is not ours
-def test_opacus():
-    opacus = pytest.importorskip("opacus")
-    plain = small()
-    model = opacus.GradSampleModule(copy.deepcopy(plain))
-    check(model, plain)
-    check(model._module, plain)
-    assert not any(hasattr(module, "activations") for module in model.modules())
-    cross_entropy(model(pixels()), LABELS).backward()
-    assert all(len(p.grad_sample) == len(LABELS) and p._forward_counter == 0 for p in model.parameters())
+from tests.training_step import LABELS, Returning, check, pixels, small
 
 
 @dataclass

@@ -100,6 +100,11 @@ def last(model):
     return list(dict(unwrapped(model)[0].named_modules()))[-1]
 
 
+def attacked(model, **known):
+    gradient = [torch.ones_like(p) for p in model.parameters()]
+    return irlg.invert(model, gradient, LABELS, tuple(IMAGES.shape), irlg.InversionConfig(steps=1, interval=1), **known)
+
+
 def maps_or_none(model):
     """There are none of a model without a convolution, which is run all the same, in eval mode."""
     with suppress(ValueError):
@@ -109,20 +114,9 @@ def maps_or_none(model):
 CALLS = {
     "from_batch": lambda model: Observation.from_batch(model, IMAGES, LABELS),
     "batch_gradient": lambda model: irlg.batch_gradient(model, IMAGES, LABELS),
-    "invert": lambda model: irlg.invert(
-        model,
-        [torch.ones_like(p) for p in model.parameters()],
-        LABELS,
-        tuple(IMAGES.shape),
-        irlg.InversionConfig(steps=1, interval=1),
-    ),
-    "invert from features": lambda model: irlg.invert(
-        model,
-        [torch.ones_like(p) for p in model.parameters()],
-        LABELS,
-        tuple(IMAGES.shape),
-        irlg.InversionConfig(steps=1, interval=1),
-        features=irlg.FeatureMaps(last(model), torch.ones(3, 8), LABELS, 0.0),
+    "invert": attacked,
+    "invert from features": lambda model: attacked(
+        model, features=irlg.FeatureMaps(last(model), torch.ones(3, 8), LABELS, 0.0)
     ),
     "feature_maps": maps_or_none,
 }
