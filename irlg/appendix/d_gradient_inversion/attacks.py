@@ -6,7 +6,6 @@ from irlg.inversion import FROM_FEATURES, InversionConfig
 
 REPORTS = 64  # of an attack, at most, beside that of its start
 OFTEN = 100  # iterations between two reports at most: on two cores a minute or two
-CHOSEN = 4  # the row of `attacks` with the settings chosen here
 
 
 @dataclass(frozen=True)
@@ -85,16 +84,10 @@ def ablation(steps: int, steps_features: int) -> list[Attack]:
     return rows
 
 
-def train_mode(steps: int) -> list[Attack]:
-    """A client in train mode: an attacker who does not know, one who does, and one who has embeddings too."""
-    config = published("CIFAR-100", steps)
-    return [
-        Attack("restored, unaware of it", "restored", config, "train", "eval"),
-        Attack("restored, aware of it", "restored", config, "train", "train"),
-        Attack(
-            "tuned + embeddings, aware of it", "restored", tuned("CIFAR-100", steps), "train", "train", "embeddings"
-        ),
-    ]
+def in_train_mode(steps: int) -> Attack:
+    """A client in train mode, and an attacker who knows that, and the instances' embeddings."""
+    config = tuned("CIFAR-100", steps)
+    return Attack("tuned + embeddings, train mode", "restored", config, "train", "train", "embeddings")
 
 
 def in_full(steps: int, minutes: int) -> list[Attack]:

@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from irlg.appendix.d_gradient_inversion.attacks import published
+from irlg.appendix.d_gradient_inversion.steps import Step
 from irlg.appendix.d_gradient_inversion.tables import Outcomes, gain
+from irlg.appendix.d_gradient_inversion.timing import inversion_seconds, term_seconds
 from irlg.appendix.published import PAPER_FIGURE_6
 from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
+
+FEW = 6  # iterations that tell how long one takes on ResNet-18
 
 
 def claims(dataset: str, data: str, outcomes: Outcomes, frame: pd.DataFrame) -> list[Claim]:
@@ -132,6 +137,19 @@ def speed_claim(network: str, speed: Mapping[str, float], device: str, data: str
         data=data,
         verdict=verdict if abs(speed["in_float64"]) <= 0.1 else "differs",
     )
+
+
+def speed_claims(digits: Step, photographs: Step, steps_mnist: int, steps_cifar: int, device: str) -> list[Claim]:
+    """An iteration on each network, of so many at most, beside the plain loop's; and with embeddings beside without."""
+    found = []
+    few = published("CIFAR-100", min(FEW, steps_cifar))
+    cases = (("FCN-3", digits, published("MNIST", min(200, steps_mnist))), ("ResNet-18", photographs, few))
+    for network, step, config in cases:
+        speed = inversion_seconds(step.model("eval"), step.originals, step.labels, config)
+        found.append(speed_claim(network, speed, device, step.images.source))
+    if photographs.instances("eval") is not None:
+        found.append(term_claim(term_seconds(photographs, few), photographs.images.source))
+    return found
 
 
 def term_claim(seconds: Mapping[str, float], data: str) -> Claim:

@@ -159,10 +159,14 @@ def _job(attack: Attack, step: Step, labels: Tensor | str) -> jobs.Job:
 
     It is the same over changes of the code, or one of hours would never end: its outcome says with which it did.
     """
-    given = labels if isinstance(labels, str) else labels.tolist()
     name = f"D {step.network.__name__} {step.seed} {attack.known or attack.labels.replace('true', 'restored')}"
-    about = replace(attack, name="", labels="", minutes=0)
-    return jobs.job(name, given, about, step.digest, step.device)
+    return jobs.job(name, *_identity(attack, labels), step.digest, step.device)
+
+
+def _identity(attack: Attack, labels: Tensor | str) -> tuple[object, ...]:
+    """What an attack does to a step, whatever it is called and for however long."""
+    given = labels if isinstance(labels, str) else labels.tolist()
+    return given, replace(attack, name="", labels="", minutes=0)
 
 
 def _pickled(attack: Attack, step: Step) -> bytes:
@@ -190,13 +194,11 @@ def run(steps: Sequence[Step], rows: Sequence[Attack]) -> dict[int, dict[str, Ou
 
     With the same labels `restored` and `true` are the same attack, which is run once.
     """
-    tasks = dict[tuple[object, ...], tuple[Attack, Step]]()
-    places = list[tuple[int, str, tuple[object, ...]]]()
+    tasks = dict[str, tuple[Attack, Step]]()
+    places = list[tuple[int, str, str]]()
     for step in steps:
         for attack in rows:
-            labels = _labels(attack, step)
-            given = labels if isinstance(labels, str) else tuple(labels.tolist())
-            same: tuple[object, ...] = (step.seed, given, replace(attack, name="", labels=""))
+            same = repr((step.seed, *_identity(attack, _labels(attack, step))))
             tasks.setdefault(same, (attack, step))
             places.append((step.seed, attack.name, same))
     found = dict(zip(tasks, side_by_side(list(tasks.values())), strict=True))

@@ -125,6 +125,12 @@ def cifar_step(images: ImageSet, batch_size: int, classes: int, seed: int, devic
     return Step(models.resnet18, images.subset(indices), seed, device)
 
 
+def other_step(step: Step, images: ImageSet) -> Step:
+    """A batch of half as many images and classes, and a network, of their own: to choose settings on."""
+    half, classes = max(1, len(step.labels) // 2), len(set(step.labels.tolist()))
+    return cifar_step(images, half, max(1, min(half, classes) // 2), step.seed + 60, step.device)
+
+
 def drawn_step(images: ImageSet, batch_size: int, seed: int, device: str) -> Step:
     """ResNet-18 on images drawn uniformly, of any of the classes."""
     indices = uniform_batch(stream(seed, "beyond figure 6", batch_size), images.labels, batch_size)

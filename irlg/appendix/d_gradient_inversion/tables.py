@@ -7,7 +7,6 @@ import pandas as pd
 
 from irlg.appendix.d_gradient_inversion.attacks import Attack
 from irlg.appendix.d_gradient_inversion.running import Outcome
-from irlg.appendix.d_gradient_inversion.steps import Step
 from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
 
@@ -69,37 +68,6 @@ def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def beyond(cases: Sequence[tuple[str, Attack, Step]], outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """One row a case of another kind than Figure 6's: what it is, then as in `table`."""
-    rows = []
-    for (case, attack, step), outcome in zip(cases, outcomes, strict=True):
-        (row,) = table({step.seed: {attack.name: outcome}}, [attack]).to_dict("records")
-        about = {"case": case, "images": len(step.labels), "classes": len(set(step.labels.tolist()))}
-        rows.append(about | row | {"least": outcome.scores.psnr.min()})
-    return pd.DataFrame(rows)
-
-
-def view_beyond(frame: pd.DataFrame) -> str:
-    """`beyond` as Markdown for readers."""
-    rows = [
-        {
-            "case": r.case,
-            "attack": r.attack,
-            "images": r.images,
-            "classes": r.classes,
-            "labels right": "yes" if r.exact else "no",
-            "knows": _known(r.known, r.found, r.seeds, r.residual),
-            "iterations": f"{r.iterations:,}",
-            "PSNR, dB [95 %]": f"{r.psnr:.2f} {span(r.psnr_low, r.psnr_high, 2)}",
-            "lowest": f"{r.least:.1f}",
-            "SSIM": f"{r.ssim:.3f}",
-            "seconds": f"{r.seconds:.0f}",
-        }
-        for r in frame.itertuples()
-    ]
-    return markdown(pd.DataFrame(rows))
-
-
 def view(frame: pd.DataFrame) -> str:
     """`table` as Markdown for readers."""
     rows = [
@@ -107,7 +75,7 @@ def view(frame: pd.DataFrame) -> str:
             "attack": r.attack,
             "labels": r.labels,
             "labels right": "" if r.labels.startswith("joint") else f"{r.exact} of {r.seeds}",
-            "knows": _known(r.known, r.found, r.seeds, r.residual),
+            "knows": knows(r.known, r.found, r.seeds, r.residual),
             "iterations": f"{r.iterations:,}",
             "PSNR, dB [95 %]": f"{r.psnr:.2f} {span(r.psnr_low, r.psnr_high, 2)}",
             "by seed": r.psnr_by_seed,
@@ -122,7 +90,7 @@ def view(frame: pd.DataFrame) -> str:
     return markdown(pd.DataFrame(rows))
 
 
-def _known(known: str, found: int, batches: int, residual: float) -> str:
+def knows(known: str, found: int, batches: int, residual: float) -> str:
     """What an attack knows, of how many batches, and what that leaves of the gradient."""
     if not known:
         return ""
@@ -137,3 +105,16 @@ def gain(outcomes: Outcomes, attack: str, other: str) -> tuple[float, tuple[floa
     frame = image_scores(outcomes).pivot(index=["seed", "image"], columns="attack", values="psnr")
     differences = (frame[attack] - frame[other]).dropna()
     return float(differences.mean()), statistics.bootstrap(differences), len(differences)
+
+
+def worth(dataset: str, outcomes: Outcomes) -> str:
+    """What restored labels are worth on the batches of a dataset, as Markdown."""
+    exact = sum(runs["restored"].exact for runs in outcomes.values())
+    lines = [
+        f"**{dataset}**: Algorithm 1 restored {exact} of {len(outcomes)} batches exactly. PSNR with restored labels,"
+        " against that with"
+    ]
+    for other in ("joint-shared", "joint", "true"):
+        mean, (low, high), n = gain(outcomes, "restored", other)
+        lines.append(f"- `{other}`: {mean:+.2f} dB (95 % interval {low:+.2f} to {high:+.2f}, {n} images)")
+    return "\n".join(lines)
