@@ -15,7 +15,7 @@ from irlg.data.datasets import ImageSet
 Case = tuple[str, Attack, Step]
 SIZES = {24: True, 32: False, 48: False}  # of larger batches: whether their gradient tells feature maps
 STEPS = 300  # from feature maps, at most
-SHOWN = {"one class": "one_class", "trained": "trained"}  # with a picture, and its file
+SHOWN = {"one class": "one_class", "trained, lattice labels": "trained"}  # with a picture, and its file
 
 
 def cases(
