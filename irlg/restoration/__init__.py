@@ -5,7 +5,7 @@
 probability; `rounding` is what they share.
 """
 
-from irlg.restoration.lattice.method import LatticeRestoration
+from irlg.restoration.lattice.result import LatticeRestoration
 from irlg.restoration.registry import restore
 from irlg.restoration.result import Restoration
 

@@ -5,11 +5,13 @@ from typing import Literal, overload
 from irlg.observation import Observation
 from irlg.restoration import algorithm1, uniform
 from irlg.restoration.lattice import method as lattice
+from irlg.restoration.lattice.result import LatticeRestoration
 from irlg.restoration.method import Method
 from irlg.restoration.result import Restoration
 
 METHODS: dict[str, Method] = {each.METHOD.name: each.METHOD for each in (lattice, algorithm1, uniform)}
 LARGEST_BATCH = 256
+SEARCH_SECONDS = 60.0
 
 
 @overload
@@ -17,9 +19,10 @@ def restore(
     observation: Observation,
     method: Literal["lattice"] = "lattice",
     nonnegative: bool | None = None,
-    search: bool = True,
+    search: bool | Literal["always"] = True,
+    search_seconds: float = SEARCH_SECONDS,
     largest_batch: int = LARGEST_BATCH,
-) -> lattice.LatticeRestoration: ...
+) -> LatticeRestoration: ...
 
 
 @overload
@@ -30,7 +33,8 @@ def restore(
     observation: Observation,
     method: str = "lattice",
     nonnegative: bool | None = None,
-    search: bool = True,
+    search: bool | Literal["always"] = True,
+    search_seconds: float = SEARCH_SECONDS,
     largest_batch: int = LARGEST_BATCH,
 ) -> Restoration:
     """Restore how many instances of each class the observed batch held.
@@ -45,8 +49,9 @@ def restore(
 
     The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU); `None`
     guesses, by a class that shows no sign of presence, or by the mean embedding of the fit.
-    `search`: whether to look for each instance on its own where the counts are not sure, K < C/2 and
-    C K³ ≤ 2·10⁷; it takes up to some seconds.
+    `search`: whether to look for each instance on its own where the counts are not sure, or `"always"`, so that
+    `instances` are those of the batch; where K < C/2. `search_seconds`: how long, at most. Instances found by then are
+    counted, and the lattice restores the rest.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
     The probability is one if the loss and its settings are as told. It is no certificate with few classes, whose
@@ -63,6 +68,7 @@ def restore(
     for name, value, default in (
         ("nonnegative", nonnegative, None),
         ("search", search, True),
+        ("search_seconds", search_seconds, SEARCH_SECONDS),
         ("largest_batch", largest_batch, LARGEST_BATCH),
     ):
         if name in chosen.options:

@@ -17,8 +17,7 @@ from irlg.gradients import batch_gradient
 from irlg.instances import Instances
 from irlg.models import Classifier
 from irlg.observation import Observation
-from irlg.restoration import LatticeRestoration, restore
-from irlg.restoration.lattice.instances import explain
+from irlg.restoration import restore
 from irlg.restoration.rounding import largest_remainder
 
 BATCH = 64  # images a training step
@@ -89,11 +88,8 @@ class Step:
 
     def instances(self, mode: str) -> Instances | None:
         """The instances in that gradient, whether or not the counts need them: those of the classes restored."""
-        observation = self._observation(mode)
-        found = restore(observation, "lattice")
-        if not isinstance(found, LatticeRestoration) or found.embeddings is None:
-            return None
-        return explain(observation, found.embeddings.double(), torch.nonzero(found.counts)[:, 0])
+        found = restore(self._observation(mode), "lattice", search="always")
+        return found.instances
 
     @property
     def digest(self) -> str:

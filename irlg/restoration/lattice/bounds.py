@@ -57,6 +57,12 @@ class PresenceProofs:
         """Whether both ask for the same classes and call the same absent."""
         return torch.equal(self.presumed, other.presumed) and torch.equal(self.unlikely, other.unlikely)
 
+    def without(self, counts: Tensor) -> "PresenceProofs":
+        """What they say of the rest of the batch, without instances of `counts` (C,)."""
+        lower, presumed = ((bound - counts).clamp(min=0) for bound in (self.lower_bounds, self.presumed))
+        unsigned = self.unsigned & (counts == 0)
+        return replace(self, lower_bounds=lower, presumed=presumed, unsigned=unsigned, clear=self.clear & (counts == 0))
+
     def supposing(self, size: int) -> "PresenceProofs":
         """The same, but clear signs are used, as ones of presence, in a batch of `size`.
 

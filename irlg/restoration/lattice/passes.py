@@ -110,6 +110,8 @@ def _start(given: Problem, proofs: PresenceProofs) -> Tensor:
     lower = proofs.presumed.double()
     guess = given.guess()
     n = torch.where(guess < 0.5, lower, torch.maximum(guess, lower))  # absent until more is known
+    if not bool(n.any()):  # a few instances, of which the network is sure
+        n = guess.clamp(min=0)
     return n * (given.batch_size / n.sum())
 
 
