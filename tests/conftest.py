@@ -6,6 +6,11 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Threads of torch that wait, here and in the notebooks that tests run, leave the core to who has work: on a machine
+# that does other things too, the small tensors of most tests take several times as long without. Read when torch is
+# imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # Nothing in the suite fails on time.
 settings.register_profile("irlg", deadline=None, max_examples=50)
 settings.load_profile("irlg")

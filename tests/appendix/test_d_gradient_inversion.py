@@ -1,4 +1,5 @@
 import itertools
+import pickle
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
@@ -85,7 +86,7 @@ def test_attacks_side_by_side_give_what_they_give_one_by_one(step, monkeypatch):
 
     monkeypatch.setattr(running, "ProcessPoolExecutor", pool)
     other = steps.mnist_step(open_images("mnist", policy="stand-in"), 6, 1, "cpu")
-    rows = [replace(attack, config=attacks.published("MNIST", 3)) for attack in attacks.attacks("MNIST", 3)[:2]]
+    rows = attacks.attacks("MNIST", running.FEW)[:2]
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)  # a worker for each, with a thread each
@@ -102,6 +103,25 @@ def test_attacks_side_by_side_give_what_they_give_one_by_one(step, monkeypatch):
         pd.testing.assert_frame_equal(one.scores, two.scores)
         assert list(one.snapshots) == list(two.snapshots)
     assert not torch.equal(alone[0]["joint"].images, alone[1]["joint"].images)
+
+
+def test_a_few_iterations_start_no_process(step, monkeypatch):
+    monkeypatch.setattr(running, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert len(running.run([step], attacks.attacks("MNIST", running.FEW - 1)[:2])[0]) == 2
+
+
+def test_feature_maps_of_a_step_are_looked_for_once(step, monkeypatch):
+    asked = []
+    monkeypatch.setattr(running, "feature_maps", lambda *given: asked.append(given[2].tolist()))
+    running._maps.cache_clear()
+    for same in (step, pickle.loads(pickle.dumps(step))):
+        for attack in attacks.ablation(2, 2)[:2]:
+            assert np.isnan(running.attack_step(attack, same).residual)
+    other = steps.mnist_step(open_images("mnist", policy="stand-in"), 6, 1, "cpu")
+    running.attack_step(attacks.ablation(2, 2)[0], other)
+    assert asked == [step.restored("eval", "irlg").tolist(), other.restored("eval", "irlg").tolist()]
+    running._maps.cache_clear()
 
 
 def test_the_same_labels_are_one_attack(step, monkeypatch):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from multiprocessing import get_context
 
 import numpy as np
@@ -16,11 +17,12 @@ from torch import Tensor
 from irlg.appendix.d_gradient_inversion.attacks import Attack
 from irlg.appendix.d_gradient_inversion.steps import Step
 from irlg.artifact import jobs, records
-from irlg.inversion import Progress, feature_maps, invert, matching
+from irlg.inversion import FeatureMaps, Progress, feature_maps, invert, matching
 from irlg.inversion.patches import UnresolvedError
 
 METHODS = {"restored": "irlg", "lattice": "lattice"}  # of irlg.restore, by treatment
 PROCESSES = 8  # at most, for the memory they take: 1.3 GB each for ResNet-18
+FEW = 10  # iterations: attacks of fewer are sooner done than another process is started
 
 
 @dataclass(eq=False)
@@ -76,8 +78,8 @@ def attack_step(attack: Attack, step: Step) -> Outcome:
     instances = step.instances(attack.client) if attack.known == "embeddings" else None
     maps = None
     if attack.known == "feature maps" and isinstance(labels, Tensor):
-        with suppress(UnresolvedError):
-            maps = feature_maps(model, gradient, labels, shape)
+        maps, took = _maps(step, attack.client, attack.attacker, tuple(labels.tolist()))
+        begin = time.perf_counter() - took  # which it is charged with, whoever found them
     source = instances or maps
     if attack.known and source is None:
         return _nothing(originals.cpu())
@@ -140,6 +142,18 @@ def attack_step(attack: Attack, step: Step) -> Outcome:
     return outcome
 
 
+@lru_cache(maxsize=1)
+def _maps(step: Step, client: str, attacker: str, labels: tuple[int, ...]) -> tuple[FeatureMaps | None, float]:
+    """Feature maps, where the gradient tells them, and seconds that finding them took: once for attacks in a row that
+    differ in their settings."""
+    model, gradient = step.model(attacker), step.gradient(client)
+    given, shape = torch.tensor(labels, device=step.device), step.originals.shape
+    begin, maps = time.perf_counter(), None
+    with suppress(UnresolvedError):
+        maps = feature_maps(model, gradient, given, (shape[0], *shape[1:]))
+    return maps, time.perf_counter() - begin
+
+
 def _nothing(originals: Tensor) -> Outcome:
     """Of an attack on what a gradient does not tell: not run, and grey."""
     none = pd.DataFrame({name: np.full(len(originals), np.nan) for name in ("psnr", "ssim", "lpips")})
@@ -182,7 +196,7 @@ def side_by_side(tasks: Sequence[tuple[Attack, Step]]) -> list[Outcome]:
     """
     threads = torch.get_num_threads() if all(step.device == "cpu" for _, step in tasks) else 1
     workers = min(threads, len(tasks), PROCESSES)
-    if workers <= 1:
+    if workers <= 1 or max(attack.config.steps for attack, _ in tasks) < FEW:
         return [attack_step(*task) for task in tasks]
     # Not by fork, which OpenMP's threads don't survive.
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads // workers,)) as pool:

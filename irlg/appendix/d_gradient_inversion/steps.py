@@ -49,6 +49,13 @@ class Step:
     device: str
     weights: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def __eq__(self, other: object) -> bool:
+        """The same step, though it came from another process."""
+        return isinstance(other, Step) and (self.digest, self.device) == (other.digest, other.device)
+
+    def __hash__(self) -> int:
+        return hash((self.digest, self.device))
+
     @property
     def labels(self) -> Tensor:
         """(K,) class indices."""
