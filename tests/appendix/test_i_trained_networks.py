@@ -243,6 +243,8 @@ def test_claims_are_of_what_was_run_and_times_are_judged_as_facts():
     assert by_claim["LeNet-5, 12 epochs, K = 24: exact batches, 98% aimed at"].verdict == "holds"
     assert by_claim["EfficientNet-Lite0, K = 24: seconds of a restoration, at most 0.5 aimed at"].verdict == "holds"
     assert by_claim["EfficientNet-Lite0, K = 256: seconds of a restoration, at most 120 aimed at"].verdict == "slower"
+    soon = claims.claims(rows((3, {"K": 256, **WRONG})), train(), overview())[2]
+    assert (soon.verdict, soon.ours) == ("too few exact", "1, exact 0 of 3")
     assert by_claim["EfficientNet-Lite0: photographs that it is right about"].ours.startswith("0.883; median")
     assert by_claim["EfficientNet-Lite0 in train mode, K = 64: exact"].ours.startswith("2 of 2; the same batches in")
     assert by_claim["EfficientNet-Lite0: seconds grow with K to the power of"].n == 60

@@ -19,15 +19,17 @@ def over_size(summary: pd.DataFrame) -> Figure:
     figure, axes = panels(len(networks), 2, (9.4, 2.5 * len(networks)))
     for number, network in enumerate(networks):
         left, right = axes[2 * number : 2 * number + 2]
-        for method, line in summary[summary.network == network].groupby("method", sort=False):
+        lines = summary[summary.network == network].groupby("method", sort=False)
+        for shift, (method, line) in enumerate(lines):
             colour, name = COLOURS.get(method, GREY), NAMES.get(method, method)
             left.plot(line.K, line.i_rec, "o-", ms=4, color=colour, label=name)
             spread = np.abs(line[["exact_low", "exact_high"]].to_numpy().T - line.exact.to_numpy())
-            right.errorbar(line.K, line.exact, yerr=spread, fmt="o-", ms=4, lw=1, color=colour)
+            right.errorbar(line.K * 1.015**shift, line.exact, yerr=spread, fmt="o-", ms=4, lw=1, color=colour)
         for axis, score in ((left, "IRec"), (right, "share of batches exact")):
             _sizes(axis, summary[summary.network == network])
             axis.set(ylabel=score, ylim=(-0.04, 1.04), title=network)
-    axes[0].legend(fontsize=8, loc="lower left")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False)
     return figure
 
 
@@ -41,7 +43,7 @@ def time_and_error(rows: pd.DataFrame, fit: Power) -> Figure:
         left.plot(part[found].K * shift, part[found].seconds, "o", ms=3, alpha=0.6, color=colour, label=network)
         left.plot(part[~found].K * shift, part[~found].seconds, "x", ms=4, alpha=0.6, color=colour)
         right.plot(part[found].weakest, part[found].worst_error, "o", ms=3, alpha=0.6, color=colour)
-    left.plot([], [], "x", ms=4, color=GREY, label="not all instances looked for and found")
+    left.plot([], [], "x", ms=4, color=GREY, label="not all instances found, or none looked for")
     ran = searched(ours)
     if np.isfinite(fit.exponent):
         sizes = np.array([ran.K.min(), ran.K.max()])
@@ -49,7 +51,8 @@ def time_and_error(rows: pd.DataFrame, fit: Power) -> Figure:
         left.plot(sizes, fit.factor * sizes**fit.exponent, "--", lw=1, color="black", label=label)
     left.set(yscale="log", ylabel="seconds", title=f"time, N = {len(ours):,}")
     _sizes(left, ours)
-    left.legend(fontsize=8)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
     recovered = int(ours.worst_error.gt(0).sum())
     scale = "log" if recovered else "linear"  # a logarithm takes something to show
     right.set(
