@@ -264,13 +264,14 @@ def test_pictures_have_a_row_a_network_and_show_what_there_is():
 
 def test_the_conclusion_is_in_numbers(tmp_path):
     frame = rows((2, {"K": 8}), (1, {"K": 8, **WRONG}), (1, {"K": 16}))
+    frame = pd.concat([frame, rows((1, {"K": 16, "method": "irlg", "exact": False}))])
     exact = "EfficientNet-Lite0 2 of 3 at K = 8, 1 of 1 at K = 16"
     text = tables.conclusion(frame, train())
     assert text == f"Exact batches: {exact}. Of answers at p > 0.999, 5 of 5 are right."
     frame.to_csv(tmp_path / "I_trials.csv", index=False)
-    tables.sureness(frame).to_csv(tmp_path / "I_sure.csv", index=False)
+    tables.sureness(tables.lattice(frame)).to_csv(tmp_path / "I_sure.csv", index=False)
     (found,) = claims.findings(tmp_path, [Claim("a", "b", "c", 1, "d", "e", "holds")])
-    assert found.here == f"exact: {exact}; p > 0.999 right in 3 of 3"
+    assert found.here == f"exact: {exact}, by Algorithm 1 0 of 1; p > 0.999 right in 3 of 3"
 
 
 @pytest.mark.skipif(not (PAPER / "I_trained_networks.json").exists(), reason="no committed paper run")
