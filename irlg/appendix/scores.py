@@ -15,6 +15,8 @@ from irlg.artifact import statistics
 from irlg.artifact.style import BLUE, ORANGE, panels
 from irlg.artifact.tables import markdown, span
 
+SURE = 0.999  # stated probability from which on an answer is called sure
+
 
 def aggregate(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Means over trials, with 95 % intervals: one row a group, in the order of appearance.
@@ -47,6 +49,12 @@ def aggregate(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def certain(trials: pd.DataFrame) -> tuple[int, int]:
+    """How many batches were answered at p > `SURE`, and how many of these are exact."""
+    chosen = trials[trials.probability > SURE]
+    return len(chosen), int(chosen.exact.sum())
 
 
 def view(table: pd.DataFrame, keys: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from irlg import restore
+from irlg.appendix import scores
 from irlg.appendix.g_lattice_counts import ablation, claims, costs, pictures, tables, trials
 from irlg.restoration.lattice import decoding, least_squares, logits
 
@@ -47,7 +48,7 @@ def test_reliability_and_calibration_error_by_hand():
     np.testing.assert_allclose(bins.exact, [0.25, 0.9])
     error = (8 * 0.20 + 10 * (0.99999 - 0.9)) / 18
     assert tables.calibration_error(bins) == pytest.approx(error)
-    assert tables.certain(frame) == (10, 9)
+    assert scores.certain(frame) == (10, 9)
 
 
 def compared(ours, rival):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from irlg.appendix import scores
 from irlg.appendix.h_clients import claims, clients, corruptions, losses, pictures, tables, trials
 from irlg.artifact.claims import Claim
 from tests.helpers import PAPER
@@ -114,7 +115,7 @@ def test_a_server_that_is_told_is_right_and_one_that_is_not_is_not_sure(everyone
     assert others.groupby(["setting", "server"]).size().eq(1).all()
     assert set(others.server) == {"untold", "unknown", "inferred", "without"}
     assert others[others.setting == f"{len(losses.CLIENTS)} clients aggregated"].refused.all()
-    assert others[others.probability > tables.SURE].exact.all()
+    assert others[others.probability > scores.SURE].exact.all()
 
 
 def row(**more):
@@ -129,7 +130,7 @@ def rows(*kinds):
 
 def test_tables_count_sure_answers_and_say_when_to_believe():
     frame = rows((6, {}), (1, {"exact": False, "ln_acc": 0.5}), (3, {"K": 128, "exact": False, "probability": 0.1}))
-    assert tables.certain(frame) == (7, 6)
+    assert scores.certain(frame) == (7, 6)
     few, many = tables.table(frame, ["setting", "K"]).itertuples()
     assert (few.N, few.sure, few.sure_right, many.sure, many.exact) == (7, 7, 6, 0, 0)
     assert few.exact == pytest.approx(6 / 7) and few.ln_acc == pytest.approx(6.5 / 7)
@@ -183,9 +184,9 @@ def test_the_committed_tables_follow_from_their_batches_on_real_data():
     frame = pd.read_csv(PAPER / "H_sent_trials.csv")
     made = tables.table(frame, ["setting", "K", "network", "data"])
     pd.testing.assert_frame_equal(made, pd.read_csv(PAPER / "H_sent_by_network.csv"), check_dtype=False, rtol=1e-12)
-    assert {*frame.data} == {"CIFAR-100", "MNIST"} and tables.certain(frame)[0] >= claims.ENOUGH
+    assert {*frame.data} == {"CIFAR-100", "MNIST"} and scores.certain(frame)[0] >= claims.ENOUGH
     asked = pd.read_csv(PAPER / "H_losses_trials.csv")
     committed = pd.read_csv(PAPER / "H_losses.csv")
     pd.testing.assert_frame_equal(tables.table(asked, ["setting", "server"]), committed, check_dtype=False, rtol=1e-12)
     (found,) = claims.findings(PAPER, [Claim("a", "b", "c", 1, "d", "e", "holds")])
-    assert f"right in {tables.certain(frame)[1]:,} of {tables.certain(frame)[0]:,} noisy" in found.here
+    assert f"right in {scores.certain(frame)[1]:,} of {scores.certain(frame)[0]:,} noisy" in found.here

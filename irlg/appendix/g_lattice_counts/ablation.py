@@ -6,7 +6,7 @@ from unittest import mock
 
 import torch
 
-from irlg.appendix.g_lattice_counts.trials import METHODS, Restorer
+from irlg.appendix.methods import METHODS, Restorer
 from irlg.observation import Observation
 from irlg.restoration import Restoration, restore
 from irlg.restoration.lattice import decoding, layer, least_squares, logits, method, passes, shrinkage

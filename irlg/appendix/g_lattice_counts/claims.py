@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from irlg.appendix.g_lattice_counts.costs import Costs, cost_claims
-from irlg.appendix.g_lattice_counts.tables import NAMES, calibration_error, certain, reliability
+from irlg.appendix.g_lattice_counts.tables import NAMES, calibration_error, reliability
 from irlg.appendix.published import PAPER_TABLE_4
+from irlg.appendix.scores import certain
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.summary import Row

@@ -72,12 +72,6 @@ def calibration_error(bins: pd.DataFrame) -> float:
     return float((bins.N * (bins.stated - bins.exact).abs()).sum() / bins.N.sum())
 
 
-def certain(trials: pd.DataFrame) -> tuple[int, int]:
-    """How many batches were reported at p > 0.999, and how many of these are exact."""
-    chosen = trials[trials.probability > 0.999]
-    return len(chosen), int(chosen.exact.sum())
-
-
 def ablation(trials: pd.DataFrame) -> pd.DataFrame:
     """Means over settings without each part, untrained and trained networks apart: one row a part."""
     rows = []

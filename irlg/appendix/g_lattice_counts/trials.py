@@ -1,32 +1,20 @@
 """Restoration beyond the paper's tables: settings that tell methods apart."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import product
-from math import exp
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
+from irlg.appendix.methods import METHODS, Restorer, trials
 from irlg.appendix.networks import LONG_TAILED, Network
 from irlg.appendix.published import DISTRIBUTIONS, row_name
-from irlg.metrics import scores
 from irlg.observation import Observation
-from irlg.restoration import LatticeRestoration, Restoration, restore
+from irlg.restoration import restore
 from irlg.restoration.lattice import decoding
 from irlg.restoration.lattice.decoding import decode
 
-Restorer = Callable[[Observation], Restoration]
-METHODS: dict[str, Restorer] = {
-    "irlg": partial(restore, method="irlg"),
-    "uniform": partial(restore, method="uniform"),
-    "lattice": restore,
-    "lattice, told": partial(restore, nonnegative=True),
-    "lattice, no search": partial(restore, search=False),
-}
 # What is drawn in each setting, by network and training (see `Network.draw`).
 _ANY = ("100 × 1", "100 × 2", "100 × 10", "100 × 40", "random 1024", "random 4096")
 _LEARNT = ("random 24", "random 128", "100 × 1", "90 × 2", "70 × 5", "32 × 16", "8 × 16")
@@ -48,27 +36,6 @@ SETTINGS = {
 LARGEST = 96  # K that is tried where it is not told
 
 
-def trials(
-    network: Network, draws: Sequence[str], count: int, seed: int, methods: Mapping[str, Restorer]
-) -> Iterator[dict[str, object]]:
-    """Restore `count` batches of each of `draws` with each method, and score them: a row each.
-
-    Restorers that are told of non-negative embeddings are left out where these are not.
-    """
-    for what in draws:
-        for trial in range(count):
-            observation, true = network.observe(network.draw(what, trial, seed))
-            for name, method in methods.items():
-                if name == "lattice, told" and not network.nonnegative:
-                    continue
-                start = perf_counter()
-                restored = method(observation)
-                seconds = perf_counter() - start
-                about = {"network": network.name, "training": network.training, "draw": what}
-                place = {"initialisation": network.initialisation, "trial": trial, "method": name}
-                yield about | place | score(restored, true) | {"seconds": seconds}
-
-
 def easy_batches(kinds: Sequence[Network], count: int, seed: int) -> dict[tuple[str, str], list[Observation]]:
     """What the server sees in the first `count` trials on untrained networks of 100 classes, by network and draw."""
     batches: dict[tuple[str, str], list[Observation]] = {}
@@ -78,18 +45,6 @@ def easy_batches(kinds: Sequence[Network], count: int, seed: int) -> dict[tuple[
                 observation, _ = network.observe(network.draw(what, trial, seed))
                 batches.setdefault((network.name, what), []).append(observation)
     return batches
-
-
-def score(restored: Restoration, true: Tensor) -> dict[str, object]:
-    """Scores of one restoration; for the lattice its probability and misfit too, and whether instances were found."""
-    row = scores(restored.counts, true)
-    if isinstance(restored, LatticeRestoration):
-        row |= {
-            "probability": exp(restored.log_probability),
-            "misfit": restored.diagnostics["misfit"],
-            "found": restored.instances is not None,
-        }
-    return row
 
 
 def everywhere(

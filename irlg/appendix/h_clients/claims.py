@@ -8,8 +8,8 @@ import pandas as pd
 
 from irlg.appendix.h_clients import tables
 from irlg.appendix.h_clients.losses import LOSSES
-from irlg.appendix.h_clients.tables import SURE, certain
 from irlg.appendix.published import PAPER_DEFENCES
+from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.summary import Row

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
-
-SURE = 0.999  # stated probability from which on an answer is called sure
 
 
 def table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -26,12 +25,6 @@ def _of(group: pd.DataFrame) -> dict[str, Any]:
     means = [name for name in ("le_acc", "ln_acc", "ln_irlg", "ln_uniform", "error", "misfit") if name in group]
     row |= {name: group[name].mean() for name in (*means, "probability")}
     return row | {"sure": sure, "sure_right": right, "refused": int(group.refused.sum())}
-
-
-def certain(rows: pd.DataFrame) -> tuple[int, int]:
-    """How many batches were answered at p > `SURE`, and how many of these are exact."""
-    chosen = rows[rows.probability > SURE]
-    return len(chosen), int(chosen.exact.sum())
 
 
 def view(summary: pd.DataFrame, keys: dict[str, str]) -> str:

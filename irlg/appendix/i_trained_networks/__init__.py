@@ -1,0 +1,1 @@
+"""Notebook I: networks that somebody really trained, and every instance of their batches."""
