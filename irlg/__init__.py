@@ -14,7 +14,7 @@ from irlg.inversion import (
 )
 from irlg.metrics import i_rec, le_acc, ln_acc
 from irlg.observation import Observation
-from irlg.restoration import LatticeRestoration, Restoration, restore
+from irlg.restoration import LatticeRestoration, Restoration, restore, restore_many
 from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "ln_acc",
     "presence_proofs",
     "restore",
+    "restore_many",
 ]

@@ -6,7 +6,7 @@ probability; `rounding` is what they share.
 """
 
 from irlg.restoration.lattice.result import LatticeRestoration
-from irlg.restoration.registry import restore
+from irlg.restoration.registry import restore, restore_many
 from irlg.restoration.result import Restoration
 
-__all__ = ["LatticeRestoration", "Restoration", "restore"]
+__all__ = ["LatticeRestoration", "Restoration", "restore", "restore_many"]

@@ -1,6 +1,11 @@
 """The methods of restoration by name, and the one call that they share."""
 
-from typing import Literal, overload
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Literal, overload
+
+import torch
 
 from irlg.observation import Observation
 from irlg.restoration import algorithm1, uniform
@@ -80,3 +85,28 @@ def restore(
     if "bias" in chosen.needs:
         _ = observation.biases  # raises for a head without one
     return chosen.function(observation, **options)
+
+
+def restore_many(
+    observations: Sequence[Observation], method: str = "lattice", threads: int | None = None, **options: Any
+) -> list[Restoration]:
+    """`restore` each of many observations of one network, in their order, side by side.
+
+    On a head of 1,000 classes this is nearly as many times faster than a loop as there are cores, for most steps are
+    too small to be shared by them. **Arguments:** `threads`: how many at a time, by default one a core; the rest as
+    `restore` has it. **Raises:** `ValueError` for observations of different weights, and what `restore` raises.
+    """
+    if not observations:
+        return []
+    first = observations[0]
+    for number, other in enumerate(observations):
+        if other.weight is not first.weight and not torch.equal(other.weight, first.weight):
+            raise ValueError(f"observations: expected those of one network, got other weights in number {number}")
+    weight = first.weight.double()  # once, in place of a copy a step
+    shared = [replace(each, weight=weight) for each in observations]
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads or before, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(lambda each: restore(each, method, **options), shared))
+    finally:
+        torch.set_num_threads(before)

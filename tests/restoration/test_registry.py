@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from irlg import presence_proofs, restore
+from irlg import Observation, presence_proofs, restore, restore_many
 from irlg.restoration.method import Method
 from irlg.restoration.registry import METHODS
-from tests.helpers import observe, rebuilt
+from tests.helpers import linear, observe, rebuilt
 
 
 def test_unknown_method():
@@ -14,9 +14,11 @@ def test_unknown_method():
         restore(observe(3, 2, 4, 0), ["lattice"])
 
 
-@pytest.mark.parametrize(("option", "default"), [("nonnegative", None), ("search", True), ("largest_batch", 256)])
+@pytest.mark.parametrize(
+    ("option", "default"), [("nonnegative", None), ("search", True), ("search_seconds", 60.0), ("largest_batch", 256)]
+)
 def test_options_are_for_the_lattice_alone(option, default):
-    other = 7 if option == "largest_batch" else not default
+    other = not default if default in (None, True) else 7
     with pytest.raises(ValueError, match=f"{option}: expected {default} for method 'irlg', got {other}"):
         restore(observe(3, 2, 4, 0), "irlg", **{option: other})
 
@@ -53,3 +55,29 @@ def test_a_method_is_held_to_what_it_declares(monkeypatch):
     assert restore(seen, "sized") is seen
     with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 1, got None"):
         restore(rebuilt(seen, batch_size=None), "sized")
+
+
+def test_many_are_restored_as_each_is_and_in_their_order():
+    head = observe(20, 30, 9, 0)
+    labels = [torch.randint(20, (size,), generator=torch.Generator().manual_seed(size)) for size in (3, 5, 9, 6)]
+    many = [of_head(head, each) for each in labels]
+    threads = torch.get_num_threads()
+    for method, options in (("lattice", {"search": False}), ("irlg", {})):
+        together = restore_many(many, method, threads=2, **options)
+        assert all(
+            torch.equal(a.counts, restore(b, method, **options).counts) for a, b in zip(together, many, strict=True)
+        )
+    assert torch.get_num_threads() == threads and restore_many([]) == []
+
+
+def test_many_are_of_one_network():
+    one, other = observe(6, 8, 4, 0), observe(6, 8, 4, 1)
+    with pytest.raises(ValueError, match="observations: expected those of one network, got other weights in number 1"):
+        restore_many([one, other])
+    with pytest.raises(ValueError, match="method: expected one of"):
+        restore_many([one], "svd")
+
+
+def of_head(seen, labels):
+    embeddings = torch.rand(len(labels), seen.weight.shape[1], generator=torch.Generator().manual_seed(len(labels)))
+    return Observation.from_embeddings(embeddings.to(seen.weight.dtype), labels, linear(seen.weight, seen.bias))
