@@ -15,10 +15,12 @@ are decoded, and all is repeated with them. A module a step, in the order in whi
 - `decoding`: the most likely whole ones (equation 7);
 - `passes`: all of these repeated, and how far the result is to be trusted;
 - `shrinkage`: doubtful counts, drawn to what fit, constant guess and a prior say together;
-- `instances`: each instance on its own, where the counts are not sure;
+- `instances`: which equations an instance solves on its own, and which solutions are instances of the batch; `angles`
+  solves them from many starts; `deflation` does so for one after another, with the lattice in between; `joint` solves for
+  all at once (where the counts are not sure);
 - `scale`: that of ∇b, where it is not told, and what stands for it where the head has no bias;
 - `batch_size`: K, where it is not told;
-- `method`: the method that all this makes, and what it returns.
+- `method`: the method that all this makes; `result`: what it returns.
 
 Symbols: C classes, embeddings of width m, K instances; n (C,) counts and v (C,) their variances,
 row c of P the mean softmax of class c. One function stands for one group of equations.
