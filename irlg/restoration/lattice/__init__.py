@@ -16,8 +16,8 @@ are decoded, and all is repeated with them. A module a step, in the order in whi
 - `passes`: all of these repeated, and how far the result is to be trusted;
 - `shrinkage`: doubtful counts, drawn to what fit, constant guess and a prior say together;
 - `instances`: which equations an instance solves on its own, and which solutions are instances of the batch; `angles`
-  solves them from many starts; `deflation` does so for one after another, with the lattice in between; `joint` solves for
-  all at once (where the counts are not sure);
+  solves them from many starts; `deflation` finds one after another, with the lattice in between; `joint` solves for all
+  at once (where the counts are not sure);
 - `scale`: that of ∇b, where it is not told, and what stands for it where the head has no bias;
 - `batch_size`: K, where it is not told;
 - `method`: the method that all this makes; `result`: what it returns.

@@ -27,7 +27,7 @@ ROUNDED = 2.0  # units of rounding by which an entry of ĝ is off: that of softm
 LARGEST = 0.1  # sine beyond which an instance is not told from others, whatever the noise
 APART = 0.03  # how far from 0 or 1 ê_iᵀ T⁺ ĝ_j may be
 REPEATED = 0.003  # how far from whole the times of one that is there more than once: two alike are nearly one twice
-OVERSAMPLED = 16  # dimensions more than a space has, in the search for it (Halko et al., 2011)
+OVERSAMPLED = 16  # dimensions more than a space has, in the search for it
 RESOLVED = 20  # units of rounding from which on a singular value is not noise
 SMOOTHED = 0.5  # label smoothing beyond which any label would explain an instance
 
@@ -76,19 +76,28 @@ def can_be_told(observation: Observation) -> bool:
 def span(observation: Observation, target: Tensor) -> Span:
     """The spaces of T (C, m + 1), the sum of K outer products: its largest singular vectors, but for noise."""
     size, divisor = observation.size, observation.known_divisor or 1.0
-    if 4 * (size + OVERSAMPLED) > min(target.shape):
-        columns, singular, rows = torch.linalg.svd(target, full_matrices=False)
-        rows = rows.T
-    else:
-        # Its random numbers are the global ones.
-        with torch.random.fork_rng([target.device] if target.is_cuda else []):
-            torch.manual_seed(0)
-            columns, singular, rows = torch.svd_lowrank(target, size + OVERSAMPLED, niter=2)
+    columns, singular, rows = _largest(target, size)
     noise = max(rounding(observation) * float(singular[0]), divisor * spectral(observation))
     rank = min(size, int((singular > noise).sum()))
     blurred = divisor * observation.noise * math.sqrt(len(target))
     eps = torch.finfo(precision(observation.grad_weight)).eps
     return Span(columns[:, :rank], singular[:rank], rows[:, :rank], noise, blurred, ROUNDED * eps)
+
+
+def _largest(target: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """At least `size` singular values of the target and their vectors, as U, S and V; a randomised range finder where
+    they are few (Halko, Martinsson and Tropp, *Finding Structure with Randomness*, 2011, with two power iterations)."""
+    width = size + OVERSAMPLED
+    if 4 * width > min(target.shape):
+        columns, singular, rows = torch.linalg.svd(target, full_matrices=False)
+        return columns, singular, rows.T
+    drawn = torch.randn(target.shape[1], width, generator=torch.Generator().manual_seed(0), dtype=target.dtype)
+    sketch = target @ drawn.to(target.device)
+    for _ in range(2):
+        sketch = target @ (target.T @ torch.linalg.qr(sketch).Q)
+    basis = torch.linalg.qr(sketch).Q
+    columns, singular, rows = torch.linalg.svd(basis.T @ target, full_matrices=False)
+    return basis @ columns, singular, rows.T
 
 
 def rounding(observation: Observation) -> float:

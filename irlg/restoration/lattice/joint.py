@@ -16,43 +16,50 @@ STEPS = 150  # of conjugate gradients for it
 SETTLED = 0.9  # of what is left after a round: no more will come of it
 
 
+class _Batch:
+    """The instances of an observation, of `labels` (F,), each some `times` (F,): what is the same wherever they lie."""
+
+    def __init__(self, observation: Observation, rows: Tensor, labels: Tensor, times: Tensor) -> None:
+        weight, loss, bias = observation.weight.double(), observation.loss, observation.bias
+        self.slope = weight @ rows[: weight.shape[1]]
+        self.level = weight.new_zeros(len(weight)) if bias is None else bias.double()
+        self.targets, self.total = loss.targets(labels), loss.total[labels][:, None]
+        self.times = times[:, None].double()
+        # With a bias the last entry of ê is the constant, and stays.
+        self.fixed = torch.zeros_like(rows[0]) if bias is None else rows[-1] / rows[-1].norm()
+
+
 class _Sum:
     """Σ_k ĝ_k (Rᵀ ê_k)ᵀ at coordinates `t` (F, r) of ê_k in the row space, its `gradients` (F, C), and its derivative
     by t in units of 1/|ĝ_k|, in which weak instances weigh as much as others."""
 
-    def __init__(self, observation: Observation, rows: Tensor, labels: Tensor, times: Tensor, t: Tensor) -> None:
-        self.given = observation, rows, labels, times
-        weight, loss = observation.weight.double(), observation.loss
-        logits = t @ rows[: weight.shape[1]].T @ weight.T
-        logits = logits if observation.bias is None else logits + observation.bias.double()
-        self.slope, self.t, self.times = weight @ rows[: weight.shape[1]], t, times[:, None].double()
-        self.softmax, self.total = torch.softmax(logits, dim=1), loss.total[labels][:, None]
-        self.gradients = self.total * self.softmax - loss.targets(labels)
-        self.value = (self.times * self.gradients).T @ t
-        self.scale = 1 / (self.times * self.gradients.norm(dim=1, keepdim=True)).clamp(min=1e-300)
-        # With a bias the last entry of ê is the constant, and stays.
-        self.fixed = torch.zeros_like(rows[0]) if observation.bias is None else rows[-1] / rows[-1].norm()
+    def __init__(self, batch: _Batch, t: Tensor) -> None:
+        self.batch, self.t = batch, t
+        self.softmax = torch.softmax(batch.level + t @ batch.slope.T, dim=1)
+        self.gradients = batch.total * self.softmax - batch.targets
+        self.value = (batch.times * self.gradients).T @ t
+        self.scale = 1 / (batch.times * self.gradients.norm(dim=1, keepdim=True)).clamp(min=1e-300)
 
     def moved(self, step: Tensor) -> "_Sum":
-        return _Sum(*self.given, self.t + self._free(self.scale * step))
+        return _Sum(self.batch, self.t + self._free(self.scale * step))
 
     def forward(self, change: Tensor) -> Tensor:
         """Derivative (C, r) along a `change` (F, r)."""
         change = self._free(self.scale * change)
-        gradient = self.total * self._softmax_by(change @ self.slope.T)
-        return (self.times * gradient).T @ self.t + (self.times * self.gradients).T @ change
+        gradient = self.batch.total * self._softmax_by(change @ self.batch.slope.T)
+        return (self.batch.times * gradient).T @ self.t + (self.batch.times * self.gradients).T @ change
 
     def backward(self, residual: Tensor) -> Tensor:
         """The same transposed: of (C, r) to (F, r)."""
-        of_logits = self._softmax_by(self.total * self.times * (self.t @ residual.T))
-        return self._free(of_logits @ self.slope + self.times * (self.gradients @ residual)) * self.scale
+        of_logits = self._softmax_by(self.batch.total * self.batch.times * (self.t @ residual.T))
+        return self._free(of_logits @ self.batch.slope + self.batch.times * (self.gradients @ residual)) * self.scale
 
     def _softmax_by(self, logits: Tensor) -> Tensor:
         along = self.softmax * logits
         return along - self.softmax * along.sum(dim=1, keepdim=True)
 
     def _free(self, change: Tensor) -> Tensor:
-        return change - torch.outer(change @ self.fixed, self.fixed)
+        return change - torch.outer(change @ self.batch.fixed, self.batch.fixed)
 
 
 def refined(observation: Observation, target: Tensor, rows: Tensor, start: Solutions, times: Tensor) -> Solutions:
@@ -64,7 +71,7 @@ def refined(observation: Observation, target: Tensor, rows: Tensor, start: Solut
     t = start.embeddings @ rows
     if observation.bias is not None:
         t = t + torch.outer(start.embeddings[:, -1] - t @ rows[-1], rows[-1] / rows[-1].square().sum())
-    now = _Sum(observation, rows, start.labels, times, t)
+    now = _Sum(_Batch(observation, rows, start.labels, times), t)
     for _ in range(ROUNDS):
         step = _least_squares(now, wanted - now.value)
         before = (wanted - now.value).norm()
