@@ -1,6 +1,6 @@
 """The methods of restoration by name, and the one call that they share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal, overload
@@ -54,9 +54,9 @@ def restore(
 
     The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU); `None`
     guesses, by a class that shows no sign of presence, or by the mean embedding of the fit.
-    `search`: whether to look for each instance on its own where the counts are not sure, or `"always"`, so that
-    `instances` are those of the batch; where K < C/2. `search_seconds`: how long, at most. Instances found by then are
-    counted, and the lattice restores the rest.
+    `search`: whether to look for each instance on its own where K < C/2 and the counts are not sure, their misfit is
+    above 1.5, or K is not told; or `"always"`, so that `instances` are those of the batch. `search_seconds`: when it
+    stops, from the call on. Instances found by then are counted, and the lattice restores the rest.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
     The probability is one if the loss and its settings are as told. It is no certificate with few classes, whose
@@ -88,14 +88,20 @@ def restore(
 
 
 def restore_many(
-    observations: Sequence[Observation], method: str = "lattice", threads: int | None = None, **options: Any
+    observations: Iterable[Observation], method: str = "lattice", threads: int | None = None, **options: Any
 ) -> list[Restoration]:
     """`restore` each of many observations of one network, in their order, side by side.
 
     On a head of 1,000 classes this is nearly as many times faster than a loop as there are cores, for most steps are
-    too small to be shared by them. **Arguments:** `threads`: how many at a time, by default one a core; the rest as
-    `restore` has it. **Raises:** `ValueError` for observations of different weights, and what `restore` raises.
+    too small to be shared by them. **Arguments:** `threads`: how many at a time, by default as many as PyTorch uses;
+    the rest as `restore` has it. **Raises:** `ValueError` for observations of different weights, and what `restore`
+    raises.
     """
+    before = torch.get_num_threads()
+    threads = before if threads is None else threads
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads: expected a whole number of at least 1, got {threads!r}")
+    observations = list(observations)
     if not observations:
         return []
     first = observations[0]
@@ -104,9 +110,8 @@ def restore_many(
             raise ValueError(f"observations: expected those of one network, got other weights in number {number}")
     weight = first.weight.double()  # once, in place of a copy a step
     shared = [replace(each, weight=weight) for each in observations]
-    before = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(threads or before, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(lambda each: restore(each, method, **options), shared))
     finally:
         torch.set_num_threads(before)

@@ -76,6 +76,9 @@ def test_many_are_of_one_network():
         restore_many([one, other])
     with pytest.raises(ValueError, match="method: expected one of"):
         restore_many([one], "svd")
+    for wrong in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match="threads: expected a whole number of at least 1, got"):
+            restore_many([one], threads=wrong)
 
 
 def of_head(seen, labels):

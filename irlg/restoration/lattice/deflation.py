@@ -94,10 +94,9 @@ def one_by_one(
         news = news or batch.look(*_about(embeddings, everyone, generator), deadline)
         if news and batch.left:
             try:
-                smaller = batch.rest()
-            except ValueError:  # no gradient of a batch is left: something was found that is not there
+                rest = restore(*batch.rest())
+            except ValueError:  # what is left is no gradient of a batch: something was found that is not there
                 return None
-            rest = restore(*smaller)
             embeddings = embeddings if rest.embeddings is None else rest.embeddings
     if batch.found is None:
         return None

@@ -6,6 +6,7 @@ from functools import partial
 from time import monotonic
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,9 @@ from irlg.restoration.lattice.result import LatticeRestoration
 from irlg.restoration.method import Method
 
 SURE = 0.999  # probability from which on instances are not looked for one by one
+SUSPICIOUS = 1.5  # misfit from which on they are looked for all the same; right counts have 1, and 2.8 in one of twenty
+LEARNT = 3.0  # times 1/C, the mean softmax of a class on its own from which on label smoothing may hide another
+LONGEST = 1e9  # seconds: as good as for ever
 
 
 def _of_size(
@@ -34,12 +38,13 @@ def _of_size(
     weights = torch.as_tensor(best.weights, device=device)
     # Where the residual rejects the model, its own probability is not worth much.
     trust = best.trust / (best.misfit if best.misfit > passes.REJECTED else 1.0)
-    if proofs.why == SUPPOSED:
+    rows = best.rows(torch.arange(observation.num_classes, device=device))
+    if proofs.why == SUPPOSED or (observation.label_smoothing and _has_learnt(best.P[rows], candidates[0])):
         trust *= passes.BORNE_OUT
     return LatticeRestoration(
         counts=candidates[0],
         raw_counts=best.x,
-        probabilities=best.P[best.rows(torch.arange(observation.num_classes, device=device))],
+        probabilities=best.P[rows],
         method="lattice",
         embed=embed,
         log_probability=float((trust * weights[0]).log()) + math.log(sure[0]),
@@ -63,10 +68,18 @@ def _of_size(
     )
 
 
+def _has_learnt(P: Tensor, counts: Tensor) -> bool:
+    """Whether the network knows some class that is there (mean softmax P (C, C) by class).
+
+    One that gives a class as much as label smoothing takes leaves nothing of it in ∇b.
+    """
+    return bool((len(P) * P.diagonal()[counts > 0] > LEARNT).any())
+
+
 @dataclass(frozen=True)
 class _Search:
-    """How instances are looked for: where the probability of counts is `below` that, until `deadline`
-    (`time.monotonic`), with what is told of `nonnegative` embeddings."""
+    """How instances are looked for: where the probability of counts is `below` that, or their misfit is suspicious,
+    until `deadline` (`time.monotonic`), with what is told of `nonnegative` embeddings."""
 
     nonnegative: bool | None
     below: float
@@ -76,7 +89,8 @@ class _Search:
         self, observation: Observation, proofs: PresenceProofs, restored: LatticeRestoration
     ) -> LatticeRestoration:
         """The restoration with the instances that are found, if there are some and they obey the bounds."""
-        if not math.exp(restored.log_probability) < self.below:
+        suspicious = self.below > 0 and float(restored.diagnostics["misfit"]) > SUSPICIOUS
+        if not (math.exp(restored.log_probability) < self.below or suspicious):
             return restored
 
         def of_rest(rest: Observation, counted: Tensor) -> LatticeRestoration:
@@ -175,12 +189,13 @@ def _lattice(
     search_seconds: float,
     largest_batch: int,
 ) -> LatticeRestoration:
-    if search not in (True, False, "always"):
+    if not isinstance(search, bool) and not (isinstance(search, str) and search == "always"):
         raise ValueError(f'search: expected True, False or "always", got {search!r}')
-    if isinstance(search_seconds, bool) or not isinstance(search_seconds, int | float) or not search_seconds >= 0:
+    number = isinstance(search_seconds, int | float | np.number) and not isinstance(search_seconds, bool)
+    if not number or not search_seconds >= 0:
         raise ValueError(f"search_seconds: expected a number of at least 0, or inf, got {search_seconds!r}")
     below = {True: SURE, False: 0.0, "always": math.inf}[search]
-    looked_for = _Search(nonnegative, below, monotonic() + search_seconds)
+    looked_for = _Search(nonnegative, below, monotonic() + float(min(search_seconds, LONGEST)))
     if observation.batch_size is None and scale.is_sought(observation):
         raise ValueError(
             "batch_size: expected a whole number where the gradients' scale is not known either (a head without a bias,"

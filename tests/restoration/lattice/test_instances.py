@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -111,6 +112,39 @@ def test_no_time_is_no_search():
             restore(seen, search_seconds=wrong)
     with pytest.raises(ValueError, match='search: expected True, False or "always", got'):
         restore(seen, search="sometimes")
+    with pytest.raises(ValueError, match='search: expected True, False or "always", got'):
+        restore(seen, search=torch.tensor(True))
+    assert torch.equal(restore(seen, search_seconds=10**400).counts, restore(seen, search_seconds=math.inf).counts)
+    assert restore(seen, search_seconds=np.float32(5)).instances is not None
+
+
+def drawn(seed, classes, size, lean, smoothing):
+    """A batch on a head that is as sure of its labels as embeddings `lean` to their weights."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = 0.3 * torch.randn(classes, 64, generator=generator)
+    labels = torch.randint(classes, (size,), generator=generator)
+    embeddings = (lean * weight[labels] + 0.4 * torch.randn(size, 64, generator=generator)).clamp(min=0)
+    head = linear(weight, torch.zeros(classes))
+    seen = Observation.from_embeddings(embeddings, labels, head, label_smoothing=smoothing)
+    return seen, torch.bincount(labels, minlength=classes)
+
+
+@pytest.mark.parametrize(
+    ("seed", "classes", "size", "lean", "smoothing"),
+    [(3, 16, 2, 1.5, 0.1), (3, 16, 2, 2.0, 0.02), (8, 100, 6, 2.0, 0.0), (9, 100, 6, 1.5, 0.0)],
+)
+def test_counts_that_fit_but_are_wrong_are_looked_into(seed, classes, size, lean, smoothing):
+    """Smoothing hides a class that the network is sure of; elsewhere a misfit tells. The lattice alone was sure."""
+    seen, true = drawn(seed, classes, size, lean, smoothing)
+    restored = restore(seen)
+    assert restored.instances is not None and torch.equal(restored.counts, true)
+
+
+def test_smoothing_on_a_sure_head_is_not_called_sure_without_its_instances():
+    for seed, (size, smoothing) in itertools.product(range(10), [(6, 0.1), (2, 0.02)]):
+        seen, true = drawn(seed, 16, size, 2.0, smoothing)
+        restored = restore(seen, search=False)
+        assert torch.equal(restored.counts, true) or restored.log_probability <= math.log(0.999)
 
 
 def test_gradients_that_no_batch_explains_are_not_explained():
