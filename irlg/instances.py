@@ -10,8 +10,7 @@ class Instances:
     """The instances of a batch in no order: `labels` (K,) int64 and `embeddings` (K, m) float64.
 
     `residual`: what they do not explain of the gradients, as a share of what the weakest of them
-    explains (spectral norms). It serves as the probability that they are not the batch. It speaks for
-    labels: with coarse gradients embeddings may be far off and explain them nearly as well.
+    explains (spectral norms). It serves as the probability that they are not the batch.
     """
 
     labels: Tensor
