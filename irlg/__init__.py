@@ -14,11 +14,12 @@ from irlg.inversion import (
 )
 from irlg.metrics import i_rec, le_acc, ln_acc
 from irlg.observation import Observation
-from irlg.restoration import LatticeRestoration, Restoration, restore, restore_many
+from irlg.restoration import Auxiliary, LatticeRestoration, Restoration, restore, restore_many
 from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
 
 __all__ = [
     "FROM_FEATURES",
+    "Auxiliary",
     "DivergedError",
     "FeatureMaps",
     "Instances",

@@ -83,7 +83,7 @@ class Observation:
     def biases(self) -> tuple[Tensor, Tensor]:
         """∇b and b, (C,) each. **Raises:** `ValueError` for a head without one."""
         if self.grad_bias is None or self.bias is None:
-            raise ValueError("grad_bias: expected a head with a bias, got None; only 'lattice' does without")
+            raise ValueError("grad_bias: expected a head with a bias, got None; 'lattice' does without")
         return self.grad_bias, self.bias
 
     @property

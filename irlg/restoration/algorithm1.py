@@ -73,4 +73,4 @@ def _irlg(observation: Observation) -> Restoration:
     return Restoration(counts, raw, probabilities, "irlg", embed)
 
 
-METHOD = Method("irlg", _irlg, needs=frozenset({"bias", "sign", "size"}))
+METHOD = Method("irlg", _irlg, needs=frozenset({"bias", "size"}))

@@ -14,9 +14,9 @@ Need = Literal["bias", "sign", "size", "auxiliary"]
 class Method:
     """A method by `name`: `function` takes an observation and, by keyword, those of `restore`'s options it names.
 
-    `needs`: what an observation must tell for it. Of these only `"size"`, that K is known, can be missing from an
-    `Observation` as it is. The others are for methods to come beside those that do without: `"bias"`, ∇b, which
-    heads without bias lack; `"sign"`, the signs of ∇W; `"auxiliary"`, data that the server has itself.
+    `needs`: what must be there for it, which the registry checks: `"size"`, that K is known; `"bias"`, ∇b, which heads
+    without bias lack; `"sign"`, that embeddings are not negative, so that signs of ∇W tell of labels, unless
+    `nonnegative=False` says that they are; `"auxiliary"`, instances that the server has itself.
     `options`: names of the keyword options that it takes; those of other methods are refused.
     """
 

@@ -9,12 +9,14 @@ import torch
 
 from irlg.observation import Observation
 from irlg.restoration import algorithm1, uniform
+from irlg.restoration.auxiliary import Auxiliary
 from irlg.restoration.lattice import method as lattice
 from irlg.restoration.lattice.result import LatticeRestoration
 from irlg.restoration.method import Method
 from irlg.restoration.result import Restoration
+from irlg.restoration.rivals import RIVALS
 
-METHODS: dict[str, Method] = {each.METHOD.name: each.METHOD for each in (lattice, algorithm1, uniform)}
+METHODS: dict[str, Method] = {each.name: each for each in (lattice.METHOD, algorithm1.METHOD, uniform.METHOD, *RIVALS)}
 LARGEST_BATCH = 256
 SEARCH_SECONDS = 60.0
 
@@ -31,7 +33,9 @@ def restore(
 
 
 @overload
-def restore(observation: Observation, method: str) -> Restoration: ...
+def restore(
+    observation: Observation, method: str, nonnegative: bool | None = None, *, auxiliary: Auxiliary | None = None
+) -> Restoration: ...
 
 
 def restore(
@@ -41,6 +45,7 @@ def restore(
     search: bool | Literal["always"] = True,
     search_seconds: float = SEARCH_SECONDS,
     largest_batch: int = LARGEST_BATCH,
+    auxiliary: Auxiliary | None = None,
 ) -> Restoration:
     """Restore how many instances of each class the observed batch held.
 
@@ -51,9 +56,12 @@ def restore(
     - `"irlg"`: Algorithm 1 of the appendix.
     - `"uniform"`: the constant guess Σ_k p_{k,j} = K/C in n_j = Σ_k p_{k,j} − K∇b_j, which looks at
       nothing but ∇b: the yardstick for every other method.
+    - those of `irlg.restoration.rivals`, the methods of others, of which some are `existence_only`.
 
-    The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after a ReLU); `None`
-    guesses, by a class that shows no sign of presence, or by the mean embedding of the fit.
+    `auxiliary`: instances of the server's own, for `"llg-star"`, `"zlg"`, `"dimitrov"`, `"rlu"` and `"posterior"`,
+    which need them, and `"llbg"`. The others are for `"lattice"` alone. `nonnegative`: whether embeddings are (as after
+    a ReLU); `None` guesses, by a class that shows no sign of presence, or by the mean embedding of the fit. Methods
+    that need it take it for granted, and refuse if told `False`.
     `search`: whether to look for each instance on its own where K < C/2 and the counts are not sure, their misfit is
     above 1.5, or K is not told; or `"always"`, so that `instances` are those of the batch. `search_seconds`: when it
     stops, from the call on. Instances found by then are counted, and the lattice restores the rest.
@@ -64,17 +72,22 @@ def restore(
     gradient.
 
     Everything is computed in float64. **Raises:** `ValueError` for an
-    unknown method or `nonnegative`, for options of `"lattice"` with another, and for an unknown K with
-    another or with more instances than `largest_batch`.
+    unknown method or `nonnegative`, for options of `"lattice"` with another, for an unknown K with
+    another or with more instances than `largest_batch`, and where what a method needs is not there.
     """
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
     chosen, options = METHODS[method], dict[str, object]()
+    if "sign" in chosen.needs and nonnegative is not None:
+        if nonnegative is not True:
+            raise ValueError(f"nonnegative: expected True or None for method {method!r}, got {nonnegative!r}")
+        nonnegative = None  # which it takes for granted
     for name, value, default in (
         ("nonnegative", nonnegative, None),
         ("search", search, True),
         ("search_seconds", search_seconds, SEARCH_SECONDS),
         ("largest_batch", largest_batch, LARGEST_BATCH),
+        ("auxiliary", auxiliary, None),
     ):
         if name in chosen.options:
             options[name] = value
@@ -84,6 +97,11 @@ def restore(
         _ = observation.size  # raises where it is not known
     if "bias" in chosen.needs:
         _ = observation.biases  # raises for a head without one
+    if "auxiliary" in chosen.needs or auxiliary is not None:
+        if not isinstance(auxiliary, Auxiliary):
+            got = type(auxiliary).__name__
+            raise ValueError(f"auxiliary: expected irlg.Auxiliary for method {method!r}, got {got}")
+        auxiliary.check(observation)
     return chosen.function(observation, **options)
 
 

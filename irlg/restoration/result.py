@@ -12,7 +12,9 @@ class Restoration:
     """Restored label counts, on the observation's device.
 
     `counts` (C,) int64; `raw_counts` (C,) float64, before rounding; `probabilities` (C, C) float64,
-    row i the mean softmax that the method takes for class i; `method`; `embed`, what computes `embeddings`.
+    row i the mean softmax that the method takes for class i, or (0, C) where it takes none; `method`; `embed`, what
+    computes `embeddings`; `existence_only`, whether the method tells which classes are there and not how many:
+    `counts` are then 0 and 1, to be scored on existence alone.
     """
 
     counts: Tensor
@@ -20,6 +22,7 @@ class Restoration:
     probabilities: Tensor
     method: str
     embed: Callable[[], Tensor] | None = field(repr=False)
+    existence_only: bool = field(default=False, kw_only=True)
 
     @cached_property
     def embeddings(self) -> Tensor | None:

@@ -212,7 +212,7 @@ def test_a_head_without_a_bias_is_exact(network):
 @pytest.mark.parametrize("method", ["irlg", "uniform"])
 def test_other_methods_refuse_a_head_without_a_bias_by_name(method):
     embeddings, labels, head = client("LeNet-5 ReLU", 0)
-    with pytest.raises(ValueError, match="grad_bias: expected a head with a bias, got None; only 'lattice'"):
+    with pytest.raises(ValueError, match="grad_bias: expected a head with a bias, got None; 'lattice'"):
         restore(Observation.from_embeddings(embeddings, labels, without_bias(head)), method)
 
 
