@@ -1,8 +1,8 @@
 """What the notebooks found, a row an element of the appendix.
 
 A letter's `findings(folder, claims)`, in its module or its package's `claims`, says what its tables in `folder` show.
-One without gets a row of its first claim. Beside it stands what can be made again of the rows in `folder`: `DERIVED`, its
-tables, and `claims_again(folder, claims)`.
+One without gets a row of its first claim. Beside it stands what can be made again of the rows in `folder`: tables, in
+`DERIVED`, and `claims_again(folder, claims)`.
 """
 
 import importlib

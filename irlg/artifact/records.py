@@ -40,14 +40,14 @@ def commit() -> str:
     here = Path(__file__).resolve().parents[2]
     code = ["irlg", ":(glob)notebooks/*"]
     try:
-        head = _git(here, "rev-parse", "--short=12", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--", *code)
+        head = git(here, "rev-parse", "--short=12", "HEAD")
+        changed = git(here, "status", "--porcelain", "--", *code)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+changes" if changed else "")
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

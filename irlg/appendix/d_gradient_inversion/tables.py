@@ -113,7 +113,8 @@ def knows(known: str, found: int, batches: int, residual: float) -> str:
 def gain(images: pd.DataFrame, attack: str, other: str) -> tuple[float, tuple[float, float], int]:
     """By how many dB of PSNR one attack is above another, image by image.
 
-    **Arguments:** `images`, of `image_scores`. **Returns:** the mean, its 95 % bootstrap interval, and the number of images.
+    **Arguments:** `images`, of `image_scores`. **Returns:** the mean, its 95 % bootstrap interval, and
+    the number of images.
     """
     frame = images.pivot(index=["seed", "image"], columns="attack", values="psnr")
     differences = (frame[attack] - frame[other]).dropna()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from irlg.appendix.g_lattice_counts.costs import Costs, cost_claims
 from irlg.appendix.g_lattice_counts import tables
+from irlg.appendix.g_lattice_counts.costs import Costs, cost_claims
 from irlg.appendix.g_lattice_counts.tables import NAMES, calibration_error, reliability
 from irlg.appendix.published import PAPER_TABLE_4
 from irlg.appendix.scores import aggregate, certain, view
