@@ -26,9 +26,7 @@ def blocks(folder: Path) -> dict[str, str]:
         "machine": machine(made),
         "claims": "\n\n".join(claims(record, folder) for record in made),
         "not-reproduced": not_reproduced(made),
-        "errata": "\n".join(
-            f"1. {text}" for text in errata({record["notebook"][0]: record for record in made}, folder)
-        ),
+        "errata": "\n".join(f"{number}. {text}" for number, text in enumerate(errata(made, folder), 1)),
     }
 
 
@@ -83,8 +81,9 @@ def not_reproduced(made: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def errata(by_letter: Mapping[str, Record], folder: Path) -> Iterator[str]:
+def errata(made: Sequence[Record], folder: Path) -> Iterator[str]:
     """What of the paper had to be set right or read with care, a sentence or two each."""
+    by_letter = {record["notebook"][0]: record for record in made}
     slips = by_letter["A"]["claims"][0].ours.split("; ")[-1]
     yield f"Equation (7) has slips in its middle terms: {slips}. Its ends, and equation (8), are right (notebook A)."
     shared, restored, steps = PAPER_FIGURE_6["CIFAR-100"]
@@ -95,8 +94,8 @@ def errata(by_letter: Mapping[str, Record], folder: Path) -> Iterator[str]:
     table_3 = pd.read_csv(folder / "table_3.csv")
     train = table_3[(table_3["mode"] == "train") & (table_3.method == "irlg")]
     yield (
-        "Table 3 was measured in eval mode alone, where Dropout does nothing and BatchNorm nearly nothing. In train mode,"
-        f" that of clients, the worst row is {worst(train)} (notebook C)."
+        "Table 3 was measured in eval mode alone, where Dropout does nothing and BatchNorm nearly nothing. In train"
+        f" mode, in which clients compute gradients, the worst row is {worst(train)} (notebook C)."
     )
     guess, apart = table_3[table_3.method == "uniform"], _claim(by_letter["F"], "tells methods apart")
     yield (
@@ -108,13 +107,15 @@ def errata(by_letter: Mapping[str, Record], folder: Path) -> Iterator[str]:
         "The Unique row of Table 4 is of one initialisation, and depends on it: mean LnAcc of"
         f" {len(unique)} initialisations runs from {unique.min():.3f} to {unique.max():.3f} (notebook F)."
     )
-    images = pd.read_csv(folder / "D_images_cifar100.csv")
+    images, table = (pd.read_csv(folder / f"D_{name}.csv") for name in ("images_cifar100", "cifar100"))
+    taken = table[table.attack == "restored"].iterations.iloc[0]
     by_batch = images[images.attack == "restored"].groupby("seed").psnr.mean()
     yield (
         "Figure 6 rests on one batch, with pictures picked by eye. Measured on them, PSNR of one soft label and of"
         f" restored labels is {shared:.2f} and {restored:.2f} dB where each picture is matched to its original, and"
-        f" {PAPER_UNMATCHED[0]:.2f} and {PAPER_UNMATCHED[1]:.2f} dB where not. With restored labels ours runs from"
-        f" {by_batch.min():.2f} to {by_batch.max():.2f} dB over {len(by_batch)} batches (notebook D)."
+        f" {PAPER_UNMATCHED[0]:.2f} and {PAPER_UNMATCHED[1]:.2f} dB where not. With restored labels ours, of"
+        f" {taken:,} iterations, runs from {by_batch.min():.2f} to {by_batch.max():.2f} dB over {len(by_batch)} batches"
+        " (notebook D)."
     )
 
 
