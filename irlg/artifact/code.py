@@ -16,8 +16,8 @@ ROOT = PACKAGE.parent
 def used_by(notebook: Path) -> list[Path]:
     """The files of the package that a notebook imports, and those that they import; itself too.
 
-    A package's `__init__.py` is not followed but for names that are taken from it. What imports modules by name is
-    taken to use its whole room.
+    Of a package's `__init__.py` only the names are followed that are taken from it. What imports modules by name is taken
+    to use its whole room.
     """
     found, waiting = {notebook}, list(_imported(notebook))
     while waiting:
@@ -93,7 +93,6 @@ def _file(module: str, name: str) -> Iterator[Path]:
     elif (inside / "__init__.py").is_file():
         yield inside / "__init__.py"
     else:
-        yield place / "__init__.py"
-        for other, own in _imports((place / "__init__.py").read_text(encoding="utf-8")):
-            if own == name:
-                yield from _file(other, own)
+        init = place / "__init__.py"
+        origins = [other for other, own in _imports(init.read_text(encoding="utf-8")) if own == name]
+        yield from (file for other in origins for file in _file(other, name)) if origins else (init,)
