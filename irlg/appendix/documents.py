@@ -36,7 +36,8 @@ def machine(made: Sequence[Record]) -> str:
     versions = dict.fromkeys(f"{name} {version}" for r in made for name, version in r["versions"].items())
     minutes, data = sum(r["seconds"] for r in made) / 60, dict.fromkeys(name for r in made for name in r["data"])
     return (
-        f"- {len(made)} notebooks, {minutes:.0f} minutes in all, on: {'; '.join(kinds)}.\n"
+        f"- {len(made)} notebooks, {minutes:.0f} minutes in all but for what is kept of earlier runs, on:"
+        f" {'; '.join(kinds)}.\n"
         f"- With {', '.join(versions)}.\n"
         f"- Of data: {', '.join(data)}."
     )

@@ -16,8 +16,8 @@ ROOT = PACKAGE.parent
 def used_by(notebook: Path) -> list[Path]:
     """The files of the package that a notebook imports, and those that they import; itself too.
 
-    Of a package's `__init__.py` only the names are followed that are taken from it. What imports modules by name is taken
-    to use its whole room.
+    Of a package's `__init__.py` only the names are followed that are taken from it. What imports modules by name is
+    taken to use its whole room.
     """
     found, waiting = {notebook}, list(_imported(notebook))
     while waiting:
