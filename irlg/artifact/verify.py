@@ -123,9 +123,14 @@ def document(path: Path, blocks: Callable[[], Mapping[str, str]]) -> Item:
         text = path.read_text(encoding="utf-8")
         if report.WRITTEN not in text:
             return "has no marked block"
-        pairs = zip(text.splitlines(), report.filled(text, blocks()).splitlines(), strict=False)
-        other = [now for before, now in pairs if before != now]
-        return f"not what the records say, which is: {other[0][:300]}" if other else ""
+        right = report.filled(text, blocks())
+        if text == right:
+            return ""
+        pairs = enumerate(zip(text, right, strict=False))
+        place = next((at for at, (one, other) in pairs if one != other), min(len(text), len(right)))
+        line, start = text.count("\n", 0, place) + 1, max(text.rfind("\n", 0, place) + 1, place - 40)
+        here, there = (one[start : place + 40].partition("\n")[0] for one in (text, right))
+        return f"line {line} says “{here}”, the records “{there}”"
 
     return _compared(path.name, difference, "its marked blocks are what the records say")
 

@@ -88,7 +88,9 @@ def test_a_file_that_no_record_names_is_stale(folder):
 
 def test_a_changed_number_in_a_document_is_wrong(folder):
     edit(folder.with_name("PAGE.md"), "0.60", "0.61")
-    assert only(folder) == {"PAGE.md": "not what the records say, which is: 0.60"}
+    assert only(folder) == {"PAGE.md": "line 2 says “0.61”, the records “0.60”"}
+    edit(folder.with_name("PAGE.md"), "0.61\n", "")
+    assert only(folder) == {"PAGE.md": "line 2 says “<!-- /best -->”, the records “0.60”"}
     folder.with_name("PAGE.md").write_text("0.60\n")
     assert only(folder) == {"PAGE.md": "has no marked block"}
 
