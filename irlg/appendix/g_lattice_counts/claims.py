@@ -9,10 +9,9 @@ from irlg.appendix.g_lattice_counts import tables
 from irlg.appendix.g_lattice_counts.costs import Costs, cost_claims
 from irlg.appendix.g_lattice_counts.tables import NAMES, calibration_error, reliability
 from irlg.appendix.published import PAPER_TABLE_4
-from irlg.appendix.scores import aggregate, certain, view
+from irlg.appendix.scores import certain
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
-from irlg.artifact.derived import Derived
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
@@ -214,34 +213,14 @@ def _probabilities(trials: pd.DataFrame, data: str) -> list[Claim]:
     return claims
 
 
-def _table_4(trials: pd.DataFrame) -> pd.DataFrame:
-    return aggregate(trials, ["row", "method", "data"])
-
-
-DERIVED = (
-    Derived(
-        "G_table_4",
-        ("G_table_4_trials",),
-        _table_4,
-        lambda made: view(made, {"row": "configuration", "method": "method"}),
-    ),
-    Derived("G_beyond", ("G_trials",), tables.beyond),
-    Derived("G_below", ("G_trials",), lambda trials: tables.below(tables.differences(trials))),
-    Derived(
-        "G_reliability",
-        ("G_trials",),
-        lambda trials: pd.concat([part.assign(networks=kind) for kind, part in tables.reliabilities(trials).items()]),
-    ),
-    Derived("G_ablation", ("G_ablation_trials",), tables.ablation),
-    Derived("G_unknown", ("G_unknown_trials",), tables.unknown),
-)
+DERIVED = tables.DERIVED
 
 
 def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
     """Those that follow from the trials in `folder`: all but what it costs."""
     files = (f"G_{name}.csv" for name in ("table_4_trials", "beyond", "trials", "networks"))
     again, table, trials, networks = (pd.read_csv(folder / name) for name in files)
-    return of_trials(_table_4(again), table, trials, tables.differences(trials), networks)
+    return of_trials(tables.table_4(again), table, trials, tables.differences(trials), networks)
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
