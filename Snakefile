@@ -35,8 +35,8 @@ if Path(found).exists() and any(path.stat().st_ctime > Path(found).stat().st_mti
 
 
 def package(name):
-    """The files of irlg/ that a notebook depends on: not another's own part of the appendix, nor the index's."""
-    own = {*map(str.lower, notebooks), "report", "summary"}
+    """The files of irlg/ that a notebook depends on: not another's own part of the appendix, nor what reads records."""
+    own = {*map(str.lower, notebooks), "report", "summary", "documents", "verify", "again", "code"}
     others = set() if name == "index" else own - {name.lower()}
     here = Path(workflow.basedir, "irlg")
     files = [path.relative_to(here) for path in here.rglob("*") if path.is_file() and "__pycache__" not in path.parts]

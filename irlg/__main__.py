@@ -1,34 +1,43 @@
-"""What the workflow does beside notebooks: `python -m irlg data | summary | readme`."""
+"""What the workflow does beside notebooks: `python -m irlg data | summary | readme | verify`.
+
+`verify` says of each committed result whether it is fine, stale (code has changed since) or wrong, and why. It exits
+with 0 if all are fine, 1 if any is stale, 2 if any is wrong.
+"""
 
 import argparse
 import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from irlg.appendix.summary import summary
-from irlg.artifact import records, report
-from irlg.artifact.summary import as_markdown, failed, plain, stand_ins
+from irlg.appendix import documents
+from irlg.appendix.summary import follows, summary
+from irlg.artifact import again, records, report, verify
+from irlg.artifact.summary import failed, plain, stand_ins
 from irlg.data.datasets import NAMES, POLICIES, open_images
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m irlg", description=__doc__)
-    parser.add_argument("job", choices=("data", "summary", "readme"))
-    parser.add_argument("--profile", default="quick")
+    parser.add_argument("job", choices=("data", "summary", "readme", "verify"))
+    parser.add_argument("--profile", help="a folder of figures/: quick, but for `verify` paper")
     parser.add_argument("--policy", choices=POLICIES, default="auto")
     parser.add_argument("--data", default="")
     parser.add_argument("--out", type=Path, default=Path("data.json"), help="where `data` writes what it found")
     parser.add_argument("--only", default="", help="letters of the notebooks that `summary` is about")
+    parser.add_argument("--quick", action="store_true", help="have `verify` run one cheap notebook again (seconds)")
     given = parser.parse_args()
     if given.job == "data":
         return prepare_data(given.out, given.policy, given.data)
     if given.job == "summary":
-        return summarise(given.profile, given.only)
-    table = as_markdown(summary(Path("figures/paper")), "notebooks/executed/paper/")
-    readme = Path("README.md")
-    records.write_text(readme, report.readme_with(table, readme.read_text(encoding="utf-8")))
+        return summarise(given.profile or "quick", given.only)
+    if given.job == "verify":
+        return verify_all(given.profile or "paper", given.quick)
+    made = documents.blocks(Path("figures/paper"))
+    for path in map(Path, documents.DOCUMENTS):
+        records.write_text(path, report.filled(path.read_text(encoding="utf-8"), made))
     return 0
 
 
@@ -63,6 +72,24 @@ def summarise(profile: str, only: str) -> int:
     claims = Path("figures", profile, "claims.md")
     print(f"figures/{profile}/." + (f" Every claim, with intervals: {claims}" if claims.exists() else ""))
     return 1 if stopped else 0
+
+
+def verify_all(profile: str, quick: bool) -> int:
+    """Print what is fine, stale and wrong of a profile, and of documents if it is paper. **Returns:** exit status."""
+    folder, items = Path("figures", profile), []
+
+    def looked_at() -> Iterator[verify.Item]:
+        yield from verify.verify(folder, follows)
+        if profile == "paper":
+            yield from (verify.document(Path(name), lambda: documents.blocks(folder)) for name in documents.DOCUMENTS)
+        if quick:
+            yield again.run_again(folder)
+
+    for item in looked_at():
+        print(item, flush=True)
+        items.append(item)
+    print(f"\n{verify.summary(items)}")
+    return max(verify.STATUS[item.verdict] for item in items)
 
 
 def say(line: str) -> None:

@@ -12,7 +12,6 @@ from torch import nn
 
 from irlg import Observation, models
 from irlg.appendix.random_layers import random_layer
-from irlg.appendix.scores import view
 from irlg.data.datasets import open_images
 from irlg.data.sampling import balanced_batch, stream
 from irlg.restoration.lattice import passes
@@ -138,13 +137,6 @@ def scored(row="Unique NoC=100, MRoC=1", ln=(0.9, 0.92, 0.93), initialisation=0,
     frame = pd.DataFrame({"row": row, "method": method, "trial": range(len(ln)), "ln_acc": ln})
     frame = frame.assign(le_acc=1.0, i_rec=1.0, K=100, total=100, exact=np.array(ln) == 1, data="CIFAR-100")
     return frame.assign(initialisation=initialisation, **more)
-
-
-def follows_from_committed_trials(make, source, stem, keys):
-    """Whether `make` of the committed per-trial rows is the committed table, as file and as shown."""
-    made, committed = make(pd.read_csv(PAPER / f"{source}.csv")), pd.read_csv(PAPER / f"{stem}.csv")
-    pd.testing.assert_frame_equal(made, committed, check_dtype=False, rtol=1e-12)
-    return view(made, keys) in (PAPER / f"{stem}.md").read_text(encoding="utf-8")
 
 
 class AbstractGradSampleModule(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "ARTIFACT.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -33,4 +33,4 @@ def test_readmes_example_runs(capsys):
 
 
 def test_each_page_is_reached_from_readme():
-    assert all(f"(docs/{page.name})" in README.read_text(encoding="utf-8") for page in PAGES[1:])
+    assert all(f"({page.relative_to(ROOT)})" in README.read_text(encoding="utf-8") for page in PAGES[1:])

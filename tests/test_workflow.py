@@ -95,6 +95,13 @@ def test_every_notebook_executes_and_leaves_a_record(checkout, smoke):
         assert "".join(claim).startswith("# ") and "Running" not in "".join(claim)
 
 
+def test_what_a_run_leaves_is_fine(checkout, smoke):
+    command = [sys.executable, "-m", "irlg", "verify", "--profile", "smoke"]
+    result = subprocess.run(command, cwd=checkout, env=environment(checkout), capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("none without digest") == len(NAMES)
+
+
 def test_the_terminal_ends_with_a_summary(checkout, smoke):
     _, end = smoke.stdout.split("\n\n", 1)
     assert max(map(len, end.splitlines())) <= 101  # a combining character takes no column

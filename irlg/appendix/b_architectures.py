@@ -49,6 +49,11 @@ def claims(table_2: pd.DataFrame) -> list[Claim]:
     return [Claim("Table 2, shapes of FCN-3", paper, ours, 1, "exact", "none", verdict)]
 
 
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the table in `folder`: all."""
+    return claims(pd.read_csv(folder / "table_2.csv"))
+
+
 def as_printed(table_2: pd.DataFrame) -> pd.DataFrame:
     """Table 2 as the appendix prints it: in each cell ours, and the paper's in brackets."""
     cells = [f"{ours} ({paper})" for ours, paper in zip(table_2["Shape (In-Out)"], table_2.paper, strict=True)]

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from irlg.appendix import scores
 from irlg.appendix.published import PAPER_TABLE_3
-from irlg.appendix.scores import aggregate, intervals, pair, rounds_to, with_papers, worst
+from irlg.appendix.scores import aggregate, intervals, pair, rounds_to, view, with_papers, worst
 from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.derived import Derived
 from irlg.artifact.summary import Row
 
 
@@ -20,6 +21,10 @@ def table_3(trials: pd.DataFrame) -> pd.DataFrame:
         PAPER_TABLE_3[r.variant] if (r.mode, r.method) == ("eval", "irlg") else (None, None) for r in table.itertuples()
     ]
     return table.assign(paper_le_acc=[p[0] for p in paper], paper_ln_acc=[p[1] for p in paper])
+
+
+KEYS = {"variant": "network", "mode": "mode", "method": "method"}  # columns that name a row, and their headings
+DERIVED = (Derived("table_3", ("C_trials",), table_3, lambda table: view(table, KEYS)),)
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
@@ -41,6 +46,11 @@ def claims(table: pd.DataFrame) -> list[Claim]:
             )
         )
     return found
+
+
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the trials in `folder`: all."""
+    return claims(table_3(pd.read_csv(folder / "C_trials.csv")))
 
 
 def as_printed(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from irlg.appendix import scores
 from irlg.appendix.published import DISTRIBUTIONS, PAPER_TABLE_4, row_name
-from irlg.appendix.scores import aggregate, intervals, pair, rounds_to, with_papers, worst
+from irlg.appendix.scores import aggregate, intervals, pair, rounds_to, view, with_papers, worst
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.derived import Derived
 from irlg.artifact.style import BLUE, GREY, ORANGE, panels
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
@@ -33,6 +34,18 @@ def unique_by_initialisation(trials: pd.DataFrame) -> pd.DataFrame:
     table = aggregate(unique, ["initialisation", "data"])
     ranges = unique.groupby("initialisation", sort=False).ln_acc
     return table.assign(ln_acc_min=ranges.min().to_numpy(), ln_acc_max=ranges.max().to_numpy())
+
+
+# With the columns that name a row, and their headings.
+DERIVED = (
+    Derived("table_4", ("F_trials",), table_4, lambda table: view(table, {"row": "configuration", "method": "method"})),
+    Derived(
+        "F_unique",
+        ("F_trials",),
+        unique_by_initialisation,
+        lambda table: view(table, {"initialisation": "initialisation"}),
+    ),
+)
 
 
 def claims(table: pd.DataFrame, unique: pd.DataFrame) -> list[Claim]:
@@ -80,6 +93,12 @@ def claims(table: pd.DataFrame, unique: pd.DataFrame) -> list[Claim]:
         )
     )
     return found
+
+
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the trials in `folder`: all."""
+    trials = pd.read_csv(folder / "F_trials.csv")
+    return claims(table_4(trials), unique_by_initialisation(trials))
 
 
 def as_printed(table: pd.DataFrame, unique: pd.DataFrame) -> pd.DataFrame:

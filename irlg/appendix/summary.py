@@ -1,7 +1,8 @@
 """What the notebooks found, a row an element of the appendix.
 
 A letter's `findings(folder, claims)`, in its module or its package's `claims`, says what its tables in `folder` show.
-One without gets a row of its first claim.
+One without gets a row of its first claim. Beside it stands what can be made again of the rows in `folder`: tables, in
+`DERIVED`, and `claims_again(folder, claims)`.
 """
 
 import importlib
@@ -10,10 +11,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import irlg.appendix
 from irlg.appendix.published import ELEMENTS
 from irlg.artifact.claims import Claim
+from irlg.artifact.derived import Follows
 from irlg.artifact.records import read_record
 from irlg.artifact.summary import Row
 
@@ -33,7 +36,8 @@ def summary(folder: Path) -> list[Row]:
         record = folder / f"{name}.json"
         if record.exists():
             claims = read_record(record)["claims"]
-            found = _findings(name)(folder, claims)
+            findings: Findings = getattr(_teller(name), "findings", first_claim)
+            found = findings(folder, claims)
         else:
             found = [Row("", "not run", ())]
         for row in found:
@@ -42,11 +46,17 @@ def summary(folder: Path) -> list[Row]:
     return rows
 
 
-def _findings(name: str) -> Findings:
+def follows(name: str) -> Follows:
+    """What of a notebook can be made again of its rows."""
+    teller = _teller(name)
+    return Follows(getattr(teller, "DERIVED", ()), getattr(teller, "claims_again", lambda folder, claims: []))
+
+
+def _teller(name: str) -> ModuleType:
     letter = importlib.import_module(f"irlg.appendix.{name.lower()}")
     if hasattr(letter, "__path__") and any(module.name == "claims" for module in pkgutil.iter_modules(letter.__path__)):
         letter = importlib.import_module(f"{letter.__name__}.claims")
-    return getattr(letter, "findings", first_claim)
+    return letter
 
 
 def first_claim(folder: Path, claims: Sequence[Claim]) -> list[Row]:

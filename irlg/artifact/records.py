@@ -1,5 +1,6 @@
 """Results as files: written whole or not at all, with where they came from beside them."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -39,14 +40,14 @@ def commit() -> str:
     here = Path(__file__).resolve().parents[2]
     code = ["irlg", ":(glob)notebooks/*"]
     try:
-        head = _git(here, "rev-parse", "--short=12", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--", *code)
+        head = git(here, "rev-parse", "--short=12", "HEAD")
+        changed = git(here, "status", "--porcelain", "--", *code)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+changes" if changed else "")
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -65,9 +66,15 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 
 def write_record(path: Path, record: Mapping[str, Any], claims: list[Claim]) -> None:
-    """Write a notebook's record, the last of its files, as `write_text` does."""
-    content = {**record, "claims": [asdict(claim) for claim in claims]}
+    """Write a notebook's record, the last of its files, as `write_text` does, with a digest of each of the others."""
+    digests = {name: digest(path.with_name(name)) for name in record.get("files", ())}
+    content = {**record, "digests": digests, "claims": [asdict(claim) for claim in claims]}
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def digest(path: Path) -> str:
+    """A file's SHA-256, as `sha256sum` prints it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from IPython.display import Image, Markdown
 from irlg.artifact import records
 from irlg.artifact.tables import markdown
 
-MARKS = ("<!-- summary: written by `python -m irlg readme` -->", "<!-- /summary -->")
+WRITTEN = "written by `python -m irlg readme`"
 EMBEDDED = 128 * 1024  # bytes of a picture that the index shows, at most
 
 
@@ -77,8 +77,15 @@ def failures(profile: str) -> list[tuple[str, str, Path]]:
     return found
 
 
-def readme_with(text: str, readme: str) -> str:
-    """`readme` with `text` between the marks."""
-    start, end = MARKS
-    pattern = re.escape(start) + ".*" + re.escape(end)
-    return re.sub(pattern, lambda _: f"{start}\n{text}\n{end}", readme, flags=re.DOTALL)
+def filled(document: str, blocks: Mapping[str, str]) -> str:
+    """`document` with each block between its marks, `<!-- NAME: WRITTEN -->` and `<!-- /NAME -->`.
+
+    **Raises:** `ValueError` for a mark whose block there is not.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        if (name := found[1]) not in blocks:
+            raise ValueError(f"{name}: expected one of the blocks {', '.join(blocks)}")
+        return f"<!-- {name}: {WRITTEN} -->\n{blocks[name]}\n<!-- /{name} -->"
+
+    return re.sub(rf"<!-- ([\w-]+): {re.escape(WRITTEN)} -->\n.*?<!-- /\1 -->", block, document, flags=re.DOTALL)

@@ -194,14 +194,14 @@ def test_batches_that_do_not_tell_are_left_out_of_the_mean(outcomes):
     by_seed = {0: {"embeddings": nothing, "tuned": told}, 1: {"embeddings": told, "tuned": outcome([19.0, 20.0])}}
     (row,) = tables.table(by_seed, [attack]).to_dict("records")
     assert (row["psnr"], row["N"], row["found"], row["seeds"], row["iterations"]) == (21.0, 2, 1, 2, 8000)
-    assert tables.gain(by_seed, "embeddings", "tuned")[::2] == (1.5, 2)
+    assert tables.gain(tables.image_scores(by_seed), "embeddings", "tuned")[::2] == (1.5, 2)
 
 
 def test_the_table_and_the_gain_over_images(outcomes):
     table = tables.table(outcomes, attacks.attacks("MNIST", 8000)).set_index("attack")
     assert table.psnr["joint"] == 16 and table.N["joint"] == 4 and table.psnr_by_seed["joint"] == "16.00 16.00"
     assert table.iterations["tuned"] == 8000
-    mean, (low, high), n = tables.gain(outcomes, "restored", "joint")
+    mean, (low, high), n = tables.gain(tables.image_scores(outcomes), "restored", "joint")
     assert (mean, n) == (3.5, 4) and 3 <= low <= mean <= high <= 4
 
 

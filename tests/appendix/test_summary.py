@@ -1,12 +1,12 @@
 import pandas as pd
 import pytest
 
-from irlg.appendix import b_architectures, c_batchnorm_dropout, f_data_distributions, summary
+from irlg.appendix import b_architectures, c_batchnorm_dropout, documents, f_data_distributions, summary
 from irlg.appendix.published import DISTRIBUTIONS, ELEMENTS
 from irlg.artifact.claims import Claim
 from irlg.artifact.records import write_record
 from irlg.artifact.report import claims_table
-from irlg.artifact.summary import as_markdown, plain
+from irlg.artifact.summary import plain
 from tests.conftest import ROOT
 from tests.helpers import PAPER, needs_paper
 
@@ -37,9 +37,11 @@ def test_the_committed_summary_fits_a_screen_and_counts_every_claim_once():
 
 
 @needs_paper
-def test_readme_shows_the_committed_summary():
-    table = as_markdown(summary.summary(PAPER), "notebooks/executed/paper/")
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8"), "run: python -m irlg readme"
+def test_the_blocks_of_the_artifact_name_every_claim_with_its_command():
+    made = documents.blocks(PAPER)
+    assert made["claims"].count("./run_all.sh --profile paper --only ") == len([*PAPER.glob("[A-Z]_*.json")])
+    assert all(f"| {claim} " in made["claims"] for claim in claims_table(PAPER).claim)
+    assert len(made["errata"].splitlines()) == 6
 
 
 def committed(stem):
@@ -79,4 +81,4 @@ def test_table_4_as_printed():
 @pytest.mark.parametrize("letter", [*ELEMENTS])
 def test_every_letter_of_the_appendix_has_findings_of_its_own(letter):
     (name,) = (name for name in summary.notebooks() if name[0] == letter)
-    assert summary._findings(name) is not summary.first_claim
+    assert hasattr(summary._teller(name), "findings")

@@ -7,13 +7,21 @@ from IPython.display import Image, Markdown
 
 from irlg.artifact.claims import Claim
 from irlg.artifact.records import write_record
-from irlg.artifact.report import EMBEDDED, MARKS, claims_table, claims_view, from_index, part, readme_with
+from irlg.artifact.report import EMBEDDED, WRITTEN, claims_table, claims_view, filled, from_index, part
 from tests.helpers import PAPER, needs_paper
 
 
-def test_readme_keeps_what_is_outside_the_marks():
-    readme = f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter"
-    assert readme_with("new \\1", readme) == f"before\n{MARKS[0]}\nnew \\1\n{MARKS[1]}\nafter"
+def marked(**blocks):
+    return "before\n" + "".join(
+        f"<!-- {name}: {WRITTEN} -->\n{text}<!-- /{name} -->\nafter\n" for name, text in blocks.items()
+    )
+
+
+def test_a_document_keeps_what_is_outside_its_marks():
+    blocks = {"one": "new \\1", "two": "", "unused": "x"}
+    assert filled(marked(one="old\n", two=""), blocks) == marked(one="new \\1\n", two="\n")
+    with pytest.raises(ValueError, match="three: expected one of the blocks one, two, unused"):
+        filled(marked(three="old\n"), blocks)
 
 
 def test_claims_of_all_records_in_order(tmp_path):

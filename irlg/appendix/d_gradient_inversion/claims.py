@@ -7,10 +7,11 @@ import pandas as pd
 
 from irlg.appendix.d_gradient_inversion.attacks import published
 from irlg.appendix.d_gradient_inversion.steps import Step
-from irlg.appendix.d_gradient_inversion.tables import Outcomes, gain
+from irlg.appendix.d_gradient_inversion.tables import Outcomes, gain, image_scores, means
 from irlg.appendix.d_gradient_inversion.timing import inversion_seconds, term_seconds
 from irlg.appendix.published import PAPER_FIGURE_6
 from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.derived import Derived
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
@@ -23,6 +24,11 @@ def claims(dataset: str, data: str, outcomes: Outcomes, frame: pd.DataFrame) -> 
     **Arguments:** `dataset`, a key of `PAPER_FIGURE_6`; `data`, what the images' source says; `frame`, of `table`.
     A published figure is reproduced where ours, at the published iterations, is not below it.
     """
+    return of_images(dataset, data, image_scores(outcomes), frame)
+
+
+def of_images(dataset: str, data: str, images: pd.DataFrame, frame: pd.DataFrame) -> list[Claim]:
+    """The same. **Arguments:** `images`, of `image_scores`."""
     shared, restored, steps = PAPER_FIGURE_6[dataset]
     own = frame.set_index("attack")
     taken = int(own.iterations["restored"])
@@ -35,7 +41,7 @@ def claims(dataset: str, data: str, outcomes: Outcomes, frame: pd.DataFrame) -> 
         return Claim(f"Figure 6, {dataset}: {text}", paper, ours, n, interval, data, verdict)
 
     def against(attack: str, other: str, paper: str, text: str) -> Claim:
-        mean, interval, n = gain(outcomes, attack, other)
+        mean, interval, n = gain(images, attack, other)
         if paper:
             verdict = against_paper(round(mean, 1) >= round(restored - shared, 1))
         else:
@@ -166,11 +172,30 @@ def term_claim(seconds: Mapping[str, float], data: str) -> Claim:
     )
 
 
+DERIVED = tuple(Derived(f"D_{name}", (f"D_images_{name}",), means, rtol=1e-6) for name in ("cifar100", "mnist"))
+
+
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the tables in `folder`: all but speeds."""
+    made = []
+    for dataset in PAPER_FIGURE_6:
+        name, data = _file_name(dataset), next(claim.data for claim in found if dataset in claim.claim)
+        images, frame = pd.read_csv(folder / f"D_images_{name}.csv"), pd.read_csv(folder / f"D_{name}.csv")
+        made += of_images(dataset, data, images, frame)
+    if (folder / "D_in_full.csv").exists():
+        made += full_claims(made[0].data, pd.read_csv(folder / "D_in_full.csv"))
+    return made
+
+
+def _file_name(dataset: str) -> str:
+    return dataset.lower().replace("-", "")
+
+
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     """For the summary: a row a dataset, restored labels and one soft label for the batch."""
     rows = []
     for dataset, (shared, restored, steps) in PAPER_FIGURE_6.items():
-        own = pd.read_csv(folder / f"D_{dataset.lower().replace('-', '')}.csv").set_index("attack")
+        own = pd.read_csv(folder / f"D_{_file_name(dataset)}.csv").set_index("attack")
         best = {"CIFAR-100": "feature maps", "MNIST": "tuned, lattice labels"}[dataset]
         best = best if best in own.index else "tuned"
         psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)

@@ -33,20 +33,16 @@ def traces(outcomes: Outcomes) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
-    """One row an attack: matched PSNR and SSIM, means over all images with 95 % bootstrap intervals."""
-    frame, rows = image_scores(outcomes), []
-    for attack in attacks:
+def means(images: pd.DataFrame) -> pd.DataFrame:
+    """Matched PSNR and SSIM of `image_scores`, means over all images with 95 % bootstrap intervals: a row an attack."""
+    rows = []
+    for attack, group in images.groupby("attack", sort=False):
         # Without the batches whose gradient does not tell what the attack has to know.
-        mine = frame[(frame.attack == attack.name) & frame.psnr.notna()]
-        all_runs = [by_attack[attack.name] for by_attack in outcomes.values()]
-        runs = [run for run in all_runs if run.iterations] or all_runs
+        mine = group[group.psnr.notna()]
         psnr, ssim = (statistics.bootstrap(v) if len(v) else (np.nan, np.nan) for v in (mine.psnr, mine.ssim))
         rows.append(
             {
-                "attack": attack.name,
-                "labels": attack.labels,
-                "iterations": min(run.iterations for run in runs),
+                "attack": attack,
                 "N": len(mine),
                 "psnr": mine.psnr.mean(),
                 "psnr_low": psnr[0],
@@ -56,6 +52,23 @@ def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
                 "ssim_high": ssim[1],
                 "lpips": mine.lpips.mean(),
                 "psnr_by_seed": " ".join(f"{value:.2f}" for value in mine.groupby("seed").psnr.mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def table(outcomes: Outcomes, attacks: Sequence[Attack]) -> pd.DataFrame:
+    """One row an attack: `means`, and what it knew and took."""
+    scores, rows = means(image_scores(outcomes)).set_index("attack"), []
+    for attack in attacks:
+        all_runs = [by_attack[attack.name] for by_attack in outcomes.values()]
+        runs = [run for run in all_runs if run.iterations] or all_runs
+        rows.append(
+            {
+                "attack": attack.name,
+                "labels": attack.labels,
+                "iterations": min(run.iterations for run in runs),
+                **scores.loc[attack.name].to_dict(),
                 "exact": sum(run.exact for run in runs),
                 "seeds": len(all_runs),
                 "seconds": float(np.mean([run.seconds for run in runs])),
@@ -97,12 +110,13 @@ def knows(known: str, found: int, batches: int, residual: float) -> str:
     return f"{known}, {found} of {batches}" + (f", residual {residual:.0e}" if found else "")
 
 
-def gain(outcomes: Outcomes, attack: str, other: str) -> tuple[float, tuple[float, float], int]:
+def gain(images: pd.DataFrame, attack: str, other: str) -> tuple[float, tuple[float, float], int]:
     """By how many dB of PSNR one attack is above another, image by image.
 
-    **Returns:** the mean, its 95 % bootstrap interval, and the number of images.
+    **Arguments:** `images`, of `image_scores`. **Returns:** the mean, its 95 % bootstrap interval, and
+    the number of images.
     """
-    frame = image_scores(outcomes).pivot(index=["seed", "image"], columns="attack", values="psnr")
+    frame = images.pivot(index=["seed", "image"], columns="attack", values="psnr")
     differences = (frame[attack] - frame[other]).dropna()
     return float(differences.mean()), statistics.bootstrap(differences), len(differences)
 
@@ -115,6 +129,6 @@ def worth(dataset: str, outcomes: Outcomes) -> str:
         " against that with"
     ]
     for other in ("joint-shared", "joint", "true"):
-        mean, (low, high), n = gain(outcomes, "restored", other)
+        mean, (low, high), n = gain(image_scores(outcomes), "restored", other)
         lines.append(f"- `{other}`: {mean:+.2f} dB (95 % interval {low:+.2f} to {high:+.2f}, {n} images)")
     return "\n".join(lines)

@@ -50,6 +50,12 @@ def claims(summary: pd.DataFrame, differences: pd.DataFrame, size: str, seconds:
     ]
 
 
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the tables in `folder`: all but the last, which is a time."""
+    batches, differences = (pd.read_csv(folder / f"E_{stem}.csv") for stem in ("batches", "differences"))
+    return claims(batches, differences, "", {"irlg": 1, "literal": 1})[:-1]
+
+
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     """For the summary: one batch of each network, and on how many problems the fast solver is the pseudo-code."""
     batches, differences = pd.read_csv(folder / "E_batches.csv"), pd.read_csv(folder / "E_differences.csv")

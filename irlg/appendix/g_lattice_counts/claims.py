@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from irlg.appendix.g_lattice_counts import tables
 from irlg.appendix.g_lattice_counts.costs import Costs, cost_claims
 from irlg.appendix.g_lattice_counts.tables import NAMES, calibration_error, reliability
 from irlg.appendix.published import PAPER_TABLE_4
@@ -39,6 +40,13 @@ def claims(
     costs: Costs,
 ) -> list[Claim]:
     """What notebook G bears out: Table 4 again, beyond it, the design, no rival better, probabilities, costs."""
+    return [*of_trials(table_4, table, trials, differ, networks), *cost_claims(costs, table)]
+
+
+def of_trials(
+    table_4: pd.DataFrame, table: pd.DataFrame, trials: pd.DataFrame, differ: pd.DataFrame, networks: pd.DataFrame
+) -> list[Claim]:
+    """All but what it costs."""
     data = ", ".join(dict.fromkeys(table.data))
     return [
         _again(table_4),
@@ -47,7 +55,6 @@ def claims(
         *_search(trials, networks),
         never_worse(differ, data),
         *_probabilities(trials, data),
-        *cost_claims(costs, table),
     ]
 
 
@@ -204,6 +211,16 @@ def _probabilities(trials: pd.DataFrame, data: str) -> list[Claim]:
         )
     )
     return claims
+
+
+DERIVED = tables.DERIVED
+
+
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the trials in `folder`: all but what it costs."""
+    files = (f"G_{name}.csv" for name in ("table_4_trials", "beyond", "trials", "networks"))
+    again, table, trials, networks = (pd.read_csv(folder / name) for name in files)
+    return of_trials(tables.table_4(again), table, trials, tables.differences(trials), networks)
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:

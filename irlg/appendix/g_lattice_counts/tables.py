@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from irlg.appendix.scores import aggregate
+from irlg.appendix.scores import aggregate, view
 from irlg.artifact import statistics
+from irlg.artifact.derived import Derived
 from irlg.artifact.tables import markdown
 
 SETTING = ["network", "training", "draw"]
@@ -107,3 +108,28 @@ def unknown_view(trials: pd.DataFrame) -> str:
     """The same by network and training alone, as Markdown."""
     table = trials.groupby(["network", "training"], sort=False)[["right", "probability", "exact"]].mean()
     return markdown(table.round(2).astype(str).assign(N=len(trials) // len(table)).astype(str).reset_index())
+
+
+def table_4(trials: pd.DataFrame) -> pd.DataFrame:
+    """Table 4 by three methods, all initialisations together (see `scores.aggregate`)."""
+    return aggregate(trials, ["row", "method", "data"])
+
+
+# What follows from which rows.
+DERIVED = (
+    Derived(
+        "G_table_4",
+        ("G_table_4_trials",),
+        table_4,
+        lambda made: view(made, {"row": "configuration", "method": "method"}),
+    ),
+    Derived("G_beyond", ("G_trials",), beyond),
+    Derived("G_below", ("G_trials",), lambda trials: below(differences(trials))),
+    Derived(
+        "G_reliability",
+        ("G_trials",),
+        lambda trials: pd.concat([part.assign(networks=kind) for kind, part in reliabilities(trials).items()]),
+    ),
+    Derived("G_ablation", ("G_ablation_trials",), ablation),
+    Derived("G_unknown", ("G_unknown_trials",), unknown),
+)

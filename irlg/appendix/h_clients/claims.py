@@ -1,6 +1,6 @@
 """What notebook H bears out, claim by claim, from its per-batch rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from irlg.appendix.published import PAPER_DEFENCES
 from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.derived import Derived
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
@@ -185,8 +186,36 @@ def _local(local: pd.DataFrame) -> list[Claim]:
     return found
 
 
+# Columns that name a row of a table, and their headings.
+SENT, RATES = {"setting": "setting", "K": "K"}, {"rate": "rate", "network": "network"}
+TOLD = {"setting": "client", "server": "server"}
+
+
+def _shown(keys: dict[str, str]) -> Callable[[pd.DataFrame], str]:
+    return lambda table: tables.view(table, keys)
+
+
 def _rates(rows: pd.DataFrame) -> str:
     return ", ".join(f"{rate:g}" for rate in dict.fromkeys(rows.rate))
+
+
+DERIVED = (
+    Derived("H_noise", ("H_sent_trials",), tables.noise, tables.noise_view),
+    Derived("H_sent_by_network", ("H_sent_trials",), lambda rows: tables.table(rows, [*SENT, "network", "data"])),
+    Derived("H_sent", ("H_sent_trials",), lambda rows: tables.table(rows[rows.C == 100], [*SENT]), _shown(SENT)),
+    Derived("H_below", ("H_sent_trials",), tables.rivals, tables.below_view),
+    Derived("H_updates", ("H_updates_trials",), lambda rows: tables.table(rows, [*RATES, "data"]), _shown(RATES)),
+    Derived("H_local", ("H_local_trials",), lambda rows: tables.table(rows, ["training", "E", "rate"])),
+    Derived("H_losses", ("H_losses_trials",), lambda rows: tables.table(rows, [*TOLD]), _shown(TOLD)),
+    Derived("H_losses_by_network", ("H_losses_trials",), lambda rows: tables.table(rows, [*TOLD, "network", "data"])),
+)
+
+
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the trials in `folder`: all."""
+    files = (f"H_{name}_trials.csv" for name in ("sent", "updates", "local", "losses"))
+    sent, updates, local, losses = (pd.read_csv(folder / name) for name in files)
+    return claims(sent, updates, local, losses, tables.noise(sent))
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:

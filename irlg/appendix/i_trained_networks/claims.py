@@ -12,6 +12,7 @@ from irlg.appendix.i_trained_networks.tables import lattice, unique
 from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.derived import Derived
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
@@ -172,6 +173,27 @@ def _recovered(rows: pd.DataFrame) -> list[Claim]:
             verdict=on_real(data, "measured"),
         )
     ]
+
+
+BOTH = ("I_trials", "I_train_trials")
+KEYS = {"network": "network", "K": "K"}  # columns that name a row of a table, and their headings
+DERIVED = (
+    Derived("I_eval", BOTH[:1], tables.table, lambda made: tables.view(made, KEYS)),
+    Derived("I_train", BOTH, tables.beside, lambda made: tables.view(made, {**KEYS, "mode": "mode"})),
+    Derived(
+        "I_sure",
+        BOTH,
+        lambda *rows: tables.sureness(pd.concat(map(lattice, rows), ignore_index=True)),
+        tables.sureness_view,
+    ),
+    Derived("I_embeddings", BOTH[:1], lambda rows: tables.recovered(lattice(rows)), tables.recovered_view),
+)
+
+
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the trials in `folder`: all."""
+    rows, train, networks = (pd.read_csv(folder / f"{name}.csv") for name in (*BOTH, "I_networks"))
+    return claims(rows, train, networks)
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:

@@ -1,0 +1,98 @@
+"""The code that a notebook's results depend on, and whether it has changed since they were made."""
+
+import ast
+import json
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from irlg.artifact.records import git
+
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent
+
+
+def used_by(notebook: Path) -> list[Path]:
+    """The files of the package that a notebook imports, and those that they import; itself too.
+
+    Of a package's `__init__.py` only the names are followed that are taken from it. What imports modules by name is
+    taken to use its whole room.
+    """
+    found, waiting = {notebook}, list(_imported(notebook))
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += _imported(path)
+    return sorted(found)
+
+
+def changed(paths: list[Path], commit: str) -> list[str]:
+    """Which of `paths` say something else than at `commit`, but for comments, docstrings and outputs.
+
+    **Raises:** `OSError` or `subprocess.CalledProcessError` where git cannot tell.
+    """
+    names = [str(path.relative_to(ROOT)) for path in paths]
+    git(ROOT, "cat-file", "-e", commit)
+    differ = set(git(ROOT, "diff", "--name-only", commit, "--", *names).splitlines())
+    differ |= set(git(ROOT, "ls-files", "--others", "--", *names).splitlines())
+    return [name for name in names if name in differ and _now(name) != _then(commit, name)]
+
+
+def _now(name: str) -> str:
+    return _says((ROOT / name).read_text(encoding="utf-8"), name)
+
+
+def _then(commit: str, name: str) -> str:
+    try:
+        return _says(git(ROOT, "show", f"{commit}:{name}"), name)
+    except subprocess.CalledProcessError:  # a file that is new
+        return ""
+
+
+@cache
+def _says(text: str, name: str) -> str:
+    tree = ast.parse(_code(text, name))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _code(text: str, name: str) -> str:
+    if not name.endswith(".ipynb"):
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+
+
+@cache
+def _imported(path: Path) -> tuple[Path, ...]:
+    text = _code(path.read_text(encoding="utf-8"), path.name)
+    by_name = path.parent.rglob("*.py") if "importlib.import_module(" in text else ()
+    return (*by_name, *(file for module, name in _imports(text) for file in _file(module, name)))
+
+
+def _imports(text: str) -> Iterator[tuple[str, str]]:
+    """Module and name of each import of the package's; of a whole module the name is empty."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == PACKAGE.name)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+def _file(module: str, name: str) -> Iterator[Path]:
+    """The files in which a name of a module is found, or the module itself."""
+    place = ROOT.joinpath(*module.split("."))
+    inside = place / name if name else place
+    if inside.with_suffix(".py").is_file():
+        yield inside.with_suffix(".py")
+    elif name and place.with_suffix(".py").is_file():
+        yield place.with_suffix(".py")
+    elif (inside / "__init__.py").is_file():
+        yield inside / "__init__.py"
+    else:
+        init = place / "__init__.py"
+        origins = [other for other, own in _imports(init.read_text(encoding="utf-8")) if own == name]
+        yield from (file for other in origins for file in _file(other, name)) if origins else (init,)
