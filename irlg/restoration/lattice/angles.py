@@ -124,15 +124,15 @@ def solve(
         return Solutions(labels, starts, starts.new_zeros(0, observation.num_classes), starts.new_zeros(0))
     angles = _Angles(observation, labels, starts, columns, rows)
     entries = angles.slope.numel()
-    open_ = torch.arange(len(labels), device=labels.device)
+    moving = torch.arange(len(labels), device=labels.device)
     for _ in range(STEPS if entries else 0):
-        before = angles.sine[open_]
-        for part in torch.split(open_, max(1, int(ENTRIES / entries))):
+        before = angles.sine[moving]
+        for part in torch.split(moving, max(1, int(ENTRIES / entries))):
             if time.monotonic() > deadline:
                 return angles.solutions()
             angles.step(part)
-        after = angles.sine[open_]
-        open_ = open_[(after < STALLED * before) & (after > CONVERGED)]
-        if len(open_) == 0:
+        after = angles.sine[moving]
+        moving = moving[(after < STALLED * before) & (after > CONVERGED)]
+        if len(moving) == 0:
             break
     return angles.solutions()

@@ -115,10 +115,8 @@ def _with(restored: LatticeRestoration, found: Found) -> LatticeRestoration:
         each, reason = torch.ones_like(restored.class_probabilities), "every instance was found"
     else:
         candidates, weights, log_probability = counts + rest.candidates, rest.weights, rest.log_probability
-        each, reason = (
-            rest.class_probabilities,
-            f"{number} instances were found; of the others, {rest.diagnostics['stopped']}",
-        )
+        each, stopped = rest.class_probabilities, rest.diagnostics["stopped"]
+        reason = f"{number} instances were found; of the others, {stopped}"
     return replace(
         restored,
         counts=candidates[0],
