@@ -94,7 +94,15 @@ if [[ $action == test ]]; then
   "$python" -m ruff check .
   "$python" -m ruff format --check .
   "$python" -m mypy
-  exec "$python" -m pytest
+  # Side by side, as neither keeps two cores busy: the tests that run whole workflows, and all others.
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  "$python" -m pytest tests/test_workflow.py >"$log" 2>&1 &
+  workflow=$! status=0
+  "$python" -m pytest --ignore=tests/test_workflow.py || status=$?
+  wait "$workflow" || status=$?
+  cat "$log"
+  exit "$status"
 fi
 
 # The lock is Snakemake's process's own: it goes with it, however that ends, and the locks that a killed Snakemake
