@@ -31,33 +31,61 @@ def used_by(notebook: Path) -> list[Path]:
 def changed(paths: list[Path], commit: str) -> list[str]:
     """Which of `paths` say something else than at `commit`, but for comments, docstrings and outputs.
 
+    A file that has moved says the same, and so does what imports it from where it is now.
+
     **Raises:** `OSError` or `subprocess.CalledProcessError` where git cannot tell.
     """
     names = [str(path.relative_to(ROOT)) for path in paths]
     git(ROOT, "cat-file", "-e", commit)
+    moved = _moved(commit)
     differ = set(git(ROOT, "diff", "--name-only", commit, "--", *names).splitlines())
     differ |= set(git(ROOT, "ls-files", "--others", "--", *names).splitlines())
-    return [name for name in names if name in differ and _now(name) != _then(commit, name)]
+    return [name for name in names if name in differ and _now(name, moved) != _then(commit, name, moved)]
 
 
-def _now(name: str) -> str:
-    return _says((ROOT / name).read_text(encoding="utf-8"), name)
+def _moved(commit: str) -> dict[str, str]:
+    """Where each file that has moved since `commit` was, by its name now."""
+    lines = git(ROOT, "diff", "--name-status", "--find-renames", "--diff-filter=R", commit).splitlines()
+    return {now: then for _, then, now in (line.split("\t") for line in lines)}
 
 
-def _then(commit: str, name: str) -> str:
+def _now(name: str, moved: dict[str, str]) -> tuple[list[tuple[str, str]], str]:
+    modules = {_dotted(now): _dotted(then) for now, then in moved.items()}
+
+    def before(what: str) -> str:  # a module, or a name in one
+        module, _, own = what.rpartition(".")
+        return modules.get(what) or f"{modules.get(module, module)}.{own}"
+
+    imports, rest = _says((ROOT / name).read_text(encoding="utf-8"), name)
+    return sorted((before(what), called) for what, called in imports), rest
+
+
+def _then(commit: str, name: str, moved: dict[str, str]) -> tuple[list[tuple[str, str]], str]:
     try:
-        return _says(git(ROOT, "show", f"{commit}:{name}"), name)
+        imports, rest = _says(git(ROOT, "show", f"{commit}:{moved.get(name, name)}"), name)
     except subprocess.CalledProcessError:  # a file that is new
-        return ""
+        return [], ""
+    return sorted(imports), rest
+
+
+def _dotted(name: str) -> str:
+    return name.removesuffix(".py").replace("/", ".")
 
 
 @cache
-def _says(text: str, name: str) -> str:
-    tree = ast.parse(_code(text, name))
+def _says(text: str, name: str) -> tuple[list[tuple[str, str]], str]:
+    """What code imports of the package, each with the name it has there, and all else."""
+    code = _code(text, name)
+    tree = _WithoutImports().visit(ast.parse(code))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return ast.dump(tree)
+    return [(".".join(filter(None, (module, own))), called) for module, own, called in _imports(code)], ast.dump(tree)
+
+
+class _WithoutImports(ast.NodeTransformer):
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        return None if (node.module or "").split(".")[0] == PACKAGE.name else node
 
 
 def _code(text: str, name: str) -> str:
@@ -70,16 +98,17 @@ def _code(text: str, name: str) -> str:
 def _imported(path: Path) -> tuple[Path, ...]:
     text = _code(path.read_text(encoding="utf-8"), path.name)
     by_name = path.parent.rglob("*.py") if "importlib.import_module(" in text else ()
-    return (*by_name, *(file for module, name in _imports(text) for file in _file(module, name)))
+    return (*by_name, *(file for module, name, _ in _imports(text) for file in _file(module, name)))
 
 
-def _imports(text: str) -> Iterator[tuple[str, str]]:
-    """Module and name of each import of the package's; of a whole module the name is empty."""
+def _imports(text: str) -> Iterator[tuple[str, str, str]]:
+    """Module, name and what it is called here, of each import of the package's; of a whole module the name is empty."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == PACKAGE.name)
+            ours = (alias for alias in node.names if alias.name.split(".")[0] == PACKAGE.name)
+            yield from ((alias.name, "", alias.asname or alias.name) for alias in ours)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
-            yield from ((str(node.module), alias.name) for alias in node.names)
+            yield from ((str(node.module), alias.name, alias.asname or alias.name) for alias in node.names)
 
 
 def _file(module: str, name: str) -> Iterator[Path]:
@@ -94,5 +123,5 @@ def _file(module: str, name: str) -> Iterator[Path]:
         yield inside / "__init__.py"
     else:
         init = place / "__init__.py"
-        origins = [other for other, own in _imports(init.read_text(encoding="utf-8")) if own == name]
+        origins = [other for other, own, _ in _imports(init.read_text(encoding="utf-8")) if own == name]
         yield from (file for other in origins for file in _file(other, name)) if origins else (init,)

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from irlg.appendix import scores
-from irlg.appendix.h_clients import claims, clients, corruptions, losses, pictures, tables, trials
+from irlg.appendix import clients, corruptions, scores
+from irlg.appendix import losses as sent_losses
+from irlg.appendix.h_clients import claims, losses, networks, pictures, tables, trials
 from irlg.artifact.claims import Claim
 from tests.helpers import PAPER
 
@@ -16,7 +17,7 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def everyone(digits):
     """FCN-3 and the digits of its clients."""
-    return list(clients.untrained({"mnist": digits[0]}, 300, 1, 0, "cpu"))
+    return list(networks.untrained({"mnist": digits[0]}, 300, 1, 0, "cpu"))
 
 
 def gradients(classes=20, width=30):
@@ -88,7 +89,7 @@ def test_a_step_of_sgd_is_an_observation_of_its_batch(everyone):
 
 def test_local_steps_move_the_network_and_leave_the_clients_as_it_was(everyone, digits):
     before = [parameter.clone() for parameter in everyone[0].model.parameters()]
-    trained = clients.trained(everyone[0], digits[0], 30, 0, "cpu")
+    trained = networks.trained(everyone[0], digits[0], 30, 0, "cpu")
     assert clients.accuracy(trained) > 0.3 > clients.accuracy(everyone[0])
     frame = trials.local_steps([everyone[0], trained], 1, 0)
     assert all(map(torch.equal, before, everyone[0].model.parameters()))
@@ -100,8 +101,8 @@ def test_local_steps_move_the_network_and_leave_the_clients_as_it_was(everyone, 
 
 def test_trained_networks_learn_from_images_that_clients_do_not_hold(digits):
     images = digits[0]
-    held = clients._held("mnist", images, 300, 0)
-    assert len(np.unique(held)) == 300 and (held == clients._held("mnist", images, 300, 0)).all()
+    held = networks._held("mnist", images, 300, 0)
+    assert len(np.unique(held)) == 300 and (held == networks._held("mnist", images, 300, 0)).all()
 
 
 def test_a_server_that_is_told_is_right_and_one_that_is_not_is_not_sure(everyone):
@@ -110,11 +111,11 @@ def test_a_server_that_is_told_is_right_and_one_that_is_not_is_not_sure(everyone
     assert (
         told.exact.all()
         and told.groupby("setting").size().eq(3).all()
-        and set(told.setting) == {*losses.SETTINGS} - {"no bias"}
+        and set(told.setting) == {*sent_losses.SETTINGS} - {"no bias"}
     )
     assert others.groupby(["setting", "server"]).size().eq(1).all()
     assert set(others.server) == {"untold", "unknown", "inferred", "without"}
-    assert others[others.setting == f"{len(losses.CLIENTS)} clients aggregated"].refused.all()
+    assert others[others.setting == f"{len(sent_losses.CLIENTS)} clients aggregated"].refused.all()
     assert others[others.probability > scores.SURE].exact.all()
 
 

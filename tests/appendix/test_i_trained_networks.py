@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from irlg import models, restore
-from irlg.appendix.i_trained_networks import claims, networks, pictures, tables, trials
+from irlg.appendix import trained as networks
+from irlg.appendix.i_trained_networks import claims, pictures, tables, trials
 from irlg.artifact.claims import Claim
 from irlg.data.datasets import open_images
 from irlg.instances import Instances

@@ -59,6 +59,20 @@ def test_what_has_changed_since_a_commit(checkout):
     assert "N.ipynb" in changed(checkout)
 
 
+def test_a_file_that_has_moved_says_the_same_and_so_does_what_imports_it(checkout):
+    (checkout / "irlg/room").mkdir()
+    (checkout / "irlg/two.py").rename(checkout / "irlg/room/three.py")
+    one = (checkout / "irlg/one.py").read_text()
+    (checkout / "irlg/one.py").write_text(one.replace("from irlg import two", "from irlg.room import three as two"))
+    subprocess.run(["git", "add", "-A"], cwd=checkout, check=True)
+    assert changed(checkout) == []
+    (checkout / "irlg/one.py").write_text(one.replace("from irlg import two", "from irlg.room import three"))
+    assert changed(checkout) == ["irlg/one.py"]  # by another name it may be another thing
+    (checkout / "irlg/one.py").write_text(one.replace("from irlg import two", "from irlg.room import four as two"))
+    (checkout / "irlg/room/four.py").write_text("x = 2\n")
+    assert changed(checkout) == ["irlg/one.py", "irlg/room/four.py"]
+
+
 def test_a_commit_that_git_does_not_know_is_not_told(checkout):
     with pytest.raises(subprocess.CalledProcessError):
         changed(checkout, "0123456789ab")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from irlg.appendix.h_clients import tables
-from irlg.appendix.h_clients.losses import LOSSES
+from irlg.appendix.losses import LOSSES
 from irlg.appendix.published import PAPER_DEFENCES
 from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics

@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from irlg.appendix.h_clients.clients import Clients, restored, rivals
-from irlg.appendix.h_clients.corruptions import CORRUPTIONS, Gradients
+from irlg.appendix.clients import Clients, after_steps
+from irlg.appendix.corruptions import CORRUPTIONS, Gradients
+from irlg.appendix.h_clients.networks import restored, rivals
 from irlg.observation import Observation
 
 SIZES = (24, 128)  # K
@@ -81,13 +82,7 @@ def local_steps(everyone: Sequence[Clients], count: int, seed: int) -> pd.DataFr
     rows = []
     for clients, steps, rate, trial in product(everyone, STEPS, RATES, range(count)):
         chosen = clients.draw(SIZE * steps, trial, seed)
-        model = copy.deepcopy(clients.model)
-        optimiser = torch.optim.SGD(model.parameters(), lr=rate)
-        for part in torch.split(chosen, SIZE):
-            images = clients.images.load(part.cpu().numpy(), str(part.device))
-            optimiser.zero_grad()
-            torch.autograd.backward(nn.functional.cross_entropy(model(images), clients.labels[part]))
-            optimiser.step()
+        model = after_steps(clients, torch.split(chosen, SIZE), rate)
         make = partial(Observation.from_update, clients.model, model, rate, SIZE, local_steps=steps)
         about = {"E": steps, "rate": rate, "trial": trial}
         rows.append(clients.about | about | restored(make, clients.counts(chosen)))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from irlg.appendix.i_trained_networks import tables
-from irlg.appendix.i_trained_networks.networks import LITE0
 from irlg.appendix.i_trained_networks.tables import lattice, unique
 from irlg.appendix.scores import SURE, certain
+from irlg.appendix.trained import LITE0
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.derived import Derived

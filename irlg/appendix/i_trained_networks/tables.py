@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from irlg.appendix.i_trained_networks.networks import LITE0
 from irlg.appendix.scores import SURE, aggregate, certain
+from irlg.appendix.trained import LITE0
 from irlg.artifact import statistics
 from irlg.artifact.statistics import Interval
 from irlg.artifact.tables import markdown, span

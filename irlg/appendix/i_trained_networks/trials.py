@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from irlg.appendix.i_trained_networks.networks import LITE0, Trained, doubt
 from irlg.appendix.methods import METHODS, Restorer, timed
 from irlg.appendix.methods import trials as side_by_side
 from irlg.appendix.networks import Network
+from irlg.appendix.trained import LITE0, Trained, doubt
 from irlg.data.sampling import Indices, stream
 from irlg.instances import Instances
 from irlg.observation import Observation

@@ -1,8 +1,7 @@
-"""Networks, and the images that their clients hold, embedded once."""
+"""The networks of notebook H, and how what their clients send is restored."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from irlg.appendix import training
+from irlg.appendix.clients import Clients, embedded
 from irlg.appendix.networks import FIRST
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, stream, uniform_batch
@@ -29,47 +29,6 @@ KINDS: dict[str, tuple[str, Callable[..., Classifier], dict[str, Any]]] = {
 LEARNT, LEARNT_BATCH = 10_000, 32  # images that a trained network learns from, and those of a step
 
 
-@dataclass(frozen=True, eq=False)
-class Clients:
-    """A network in eval mode, and the images that its clients hold: `embeddings` (N, m) and `labels` (N,).
-
-    `images` has these images, `data` says what they are; `training`, what the network has learnt;
-    `initialisation`, which of its kind it is.
-    """
-
-    name: str
-    training: str
-    initialisation: int
-    model: Classifier
-    images: ImageSet
-    embeddings: Tensor
-    labels: Tensor
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What a row of a table says of it."""
-        classes, width = self.model.head.weight.shape
-        place = {"network": self.name, "training": self.training, "initialisation": self.initialisation}
-        return place | {"C": classes, "m": width, "data": self.images.source}
-
-    def stream(self, seed: int, *keys: str | int) -> np.random.Generator:
-        """A random generator of its own, the same whatever the network has learnt."""
-        return stream(seed, "H", self.name, self.initialisation, *keys)
-
-    def draw(self, size: int, trial: int, seed: int) -> Tensor:
-        """A uniform batch (K,) of a trial, as indices."""
-        indices = uniform_batch(self.stream(seed, "batch", size, trial), self.images.labels, size)
-        return torch.as_tensor(indices, device=self.labels.device)
-
-    def observe(self, chosen: Tensor, **loss: Any) -> Observation:
-        """What the server sees of a batch of these images under a loss, settings as `Observation` has them."""
-        return Observation.from_embeddings(self.embeddings[chosen], self.labels[chosen], self.model.head, **loss)
-
-    def counts(self, chosen: Tensor) -> Tensor:
-        """True counts (C,) of a batch of these images."""
-        return torch.bincount(self.labels[chosen], minlength=self.model.head.out_features)
-
-
 def untrained(
     data: Mapping[str, ImageSet], count: int, initialisations: int, seed: int, device: str
 ) -> Iterator[Clients]:
@@ -78,7 +37,7 @@ def untrained(
     for name, (source, make, options) in KINDS.items():
         for number in range(initialisations if source in data else 0):
             model = build(make, seed + FIRST + number, **options).to(device)
-            yield _clients(name, "untrained", number, model, held[source], device)
+            yield embedded("H", name, "untrained", number, model, held[source], device)
 
 
 def trained(clients: Clients, images: ImageSet, steps: int, seed: int, device: str) -> Clients:
@@ -90,13 +49,7 @@ def trained(clients: Clients, images: ImageSet, steps: int, seed: int, device: s
     pixels, labels = images.load(chosen, device), torch.as_tensor(images.labels[chosen], device=device)
     start = seed + FIRST + clients.initialisation
     (model,) = training.train(clients.model, pixels, labels, training.adamw, [steps], start, LEARNT_BATCH, mirror=True)
-    return _clients(clients.name, f"{steps:,} steps", clients.initialisation, model, clients.images, device)
-
-
-def accuracy(clients: Clients) -> float:
-    """Share of the clients' images that the network is right about."""
-    with torch.no_grad():
-        return float((clients.model.head(clients.embeddings).argmax(dim=1) == clients.labels).double().mean())
+    return embedded("H", clients.name, f"{steps:,} steps", clients.initialisation, model, clients.images, device)
 
 
 def restored(make: Callable[[], Observation], true: Tensor, **options: Any) -> dict[str, Any]:
@@ -129,12 +82,3 @@ def rivals(make: Callable[[], Observation], true: Tensor) -> dict[str, float]:
 
 def _held(name: str, images: ImageSet, count: int, seed: int) -> Indices:
     return uniform_batch(stream(seed, "H held", name), images.labels, min(count, len(images.labels)))
-
-
-def _clients(name: str, trained: str, initialisation: int, model: Classifier, images: ImageSet, device: str) -> Clients:
-    parts = np.array_split(np.arange(len(images.labels)), max(1, len(images.labels) // 100))
-    with torch.no_grad():
-        embeddings = torch.cat([model.hidden(model.features(images.load(part, device))) for part in parts])
-    return Clients(
-        name, trained, initialisation, model, images, embeddings, torch.as_tensor(images.labels, device=device)
-    )
