@@ -1,6 +1,6 @@
 """What else a client may do, and the server be told of or not: the loss, the scale, how batches come about."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,14 +87,14 @@ def poisson(clients: Clients, chosen: Tensor, rng: np.random.Generator) -> Sent:
     return _sent(seen, clients.counts(batch), told=told, inferred=inferred, untold={"batch_size": expected})
 
 
-def aggregated(clients: Clients, chosen: Tensor, rng: np.random.Generator) -> Sent:
-    """The mean over `CLIENTS` of the sums over their images, which is all that secure aggregation shows."""
-    all_of_them = torch.as_tensor(rng.choice(len(clients.labels), sum(CLIENTS), replace=False), device=chosen.device)
-    parts = [clients.observe(part, divisor=1) for part in torch.split(all_of_them, list(CLIENTS))]
+def aggregated(clients: Clients, chosen: Tensor, rng: np.random.Generator, sizes: Sequence[int] = CLIENTS) -> Sent:
+    """The mean over clients of sums over their images, `sizes` of each: all that secure aggregation shows."""
+    all_of_them = torch.as_tensor(rng.choice(len(clients.labels), sum(sizes), replace=False), device=chosen.device)
+    parts = [clients.observe(part, divisor=1) for part in torch.split(all_of_them, list(sizes))]
     weight = torch.stack([part.grad_weight for part in parts]).mean(dim=0)
     bias = torch.stack([part.grad_bias for part in parts if part.grad_bias is not None]).mean(dim=0)
-    told = {"batch_size": sum(CLIENTS), "divisor": len(CLIENTS)}
-    ways = {"told": told, "untold": {"batch_size": sum(CLIENTS)}}
+    told = {"batch_size": sum(sizes), "divisor": len(sizes)}
+    ways = {"told": told, "untold": {"batch_size": sum(sizes)}}
     return Sent((weight, bias), clients.counts(all_of_them), ways)
 
 

@@ -58,6 +58,11 @@ class Split:
         """As many of `learnt` as there are `unseen`."""
         return self.learnt[: len(self.unseen)]
 
+    @property
+    def others(self) -> Indices:
+        """All but its own."""
+        return np.concatenate([self.unseen, self.learnt])
+
 
 def split(images: ImageSet, seed: int) -> Split:
     """A split that depends on the data alone: up to `AUXILIARY` images of each class, up to `HELD` others, the rest.

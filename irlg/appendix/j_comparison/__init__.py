@@ -1,0 +1,1 @@
+"""Notebook J: every method, in the settings that tell them apart."""

@@ -1,0 +1,107 @@
+"""The ten lines that a reader takes home, from the tables."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from irlg.appendix.comparison import MARK
+from irlg.appendix.j_comparison import tables
+from irlg.appendix.j_comparison.tables import LATTICE, METRICS, best_in
+from irlg.appendix.scores import SURE
+
+
+def advice(
+    settings: pd.DataFrame, table: pd.DataFrame, apart: pd.DataFrame, sure: pd.DataFrame, times: pd.DataFrame
+) -> str:
+    """Which method to use when, where each fails and why: a numbered list.
+
+    **Arguments:** `table` of `tables.summary`, `apart` of `differences`, `sure` of `sureness`, `times` of `seconds`.
+    """
+    everything = sure[sure.group == "all"].iloc[0]
+    lines = [
+        f"**Use the lattice.** {_mean(table, LATTICE)} No method with the same knowledge beats it by more than the"
+        f" interval in {_of(apart, False)} settings.",
+        f"**Believe it where it says p > {SURE:g}:** right in {everything.right:,} of {everything.sure:,} such answers,"
+        f" of {everything.N:,} in all. No other method says when it is right.",
+        f"**Where a rival wins:** {_winners(tables.behind(apart, False))}.",
+        f"**With images of the server's own ({MARK}),** {_winners(tables.behind(apart, True))}.",
+        _existence(table),
+        f"**Algorithm 1:** {_mean(table, 'irlg')} Its class-wise embeddings need rows of ∇W that one class dominates:"
+        f" {_worst(settings, table, 'irlg')}.",
+        f"**A guess that looks at ∇b alone** (`uniform`) is above Algorithm 1 in {_above(table, 'uniform', 'irlg')}"
+        " settings by IRec. It takes Σ_k p_kj for K/C, which holds for an untrained network.",
+        f"**One label at a time** (`llg`, `ebi`) fails with many instances. {_mean(table, 'llg')} It takes the negative"
+        " part of the gradient for all that labels gave, and where others give a class much softmax none is left.",
+        _flattered(table),
+        _slow(times),
+    ]
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+
+
+def _mean(table: pd.DataFrame, method: str) -> str:
+    ours = table[(table.method == method) & table.exact.notna()]
+    return (
+        f"Over {len(ours)} settings its share of exact batches is {ours.exact.mean():.2f} in the mean, its IRec"
+        f" {ours.i_rec.mean():.3f}."
+    )
+
+
+def _of(apart: pd.DataFrame, marked: bool) -> str:
+    counts = {name: best_in(apart, marked, score) for score, name in METRICS.items()}
+    return ", ".join(f"{good} of {n} ({name})" for name, (good, n) in counts.items())
+
+
+def _winners(worse: pd.DataFrame) -> str:
+    """By IRec: which rival, and where."""
+    chosen = worse[worse.score == "i_rec"].drop_duplicates("setting")
+    if chosen.empty:
+        return "no rival is ahead by IRec"
+    parts = [f"{rival} at {_names(group.setting)}" for rival, group in chosen.groupby("rival", sort=False)]
+    return "ahead by IRec are " + "; ".join(parts)
+
+
+def _names(settings: Iterable[str], most: int = 4) -> str:
+    names = list(settings)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return " | ".join(names[:most]) + more
+
+
+def _existence(table: pd.DataFrame) -> str:
+    parts = []
+    for method in ("idlg", "gradinversion", "rlg", LATTICE):
+        ours = table[(table.method == method) & (table.N > 0)]
+        parts.append(f"{method} {ours.le_acc.mean():.3f} in {len(ours)}")
+    return (
+        f"**If only presence is asked for,** mean LeAcc by the settings that a method answers in is {', '.join(parts)}."
+        " The first two need embeddings that are not negative, `rlg` K < min(m, C)."
+    )
+
+
+def _worst(settings: pd.DataFrame, table: pd.DataFrame, method: str) -> str:
+    rows = table[table.method == method].merge(settings[["setting", "group"]])
+    groups = rows.groupby("group", sort=False).i_rec.mean()
+    return ", ".join(f"IRec {value:.3f} ({name})" for name, value in groups.items())
+
+
+def _above(table: pd.DataFrame, one: str, other: str) -> str:
+    values = tables.wide(table, "i_rec")
+    both = values[[one, other]].dropna()
+    return f"{int((both[one] > both[other]).sum())} of {len(both)}"
+
+
+def _flattered(table: pd.DataFrame) -> str:
+    nobody = table[table.method == "zeros"]
+    values = tables.wide(table, "ln_acc")
+    beaten = values.drop(columns=[name for name in ("zeros", "prior") if name in values]).lt(values["zeros"], axis=0)
+    count = int(beaten.any(axis=1).sum())
+    return (
+        f"**Don't read LnAcc alone.** “Nobody is there” (`zeros`) has up to {nobody.ln_acc.max():.3f}, and more than"
+        f" some real method in {count} of {len(values)} settings. Look at exact batches and IRec."
+    )
+
+
+def _slow(times: pd.DataFrame) -> str:
+    large = times[times.C.max() == times.C]
+    slow = large[large["median"] > 1]
+    named = ", ".join(f"{r.method} {r.median:.2g} s" for r in slow.itertuples()) or "none"
+    return f"**Time** at C = {times.C.max():,}: more than a second in the median take {named}."

@@ -1,0 +1,150 @@
+"""What notebook J bears out, claim by claim, from its per-batch rows."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from irlg.appendix.comparison import MARK
+from irlg.appendix.j_comparison import tables
+from irlg.appendix.j_comparison.published import PAPER_LN_ACC, RLU_EPOCHS
+from irlg.appendix.j_comparison.settings import EPOCHS
+from irlg.appendix.j_comparison.tables import LATTICE, METRICS, best_in
+from irlg.appendix.scores import SURE
+from irlg.artifact.claims import Claim, on_real
+from irlg.artifact.derived import Derived
+from irlg.artifact.summary import Row
+from irlg.artifact.tables import span
+
+BEST_IN = 0.9  # share of settings in which no rival with the same knowledge is to be better
+ENOUGH = 30  # batches of a setting that a claim takes
+MOST_SECONDS = 1.0  # of a restoration at C = 1,000
+
+
+def claims(settings: pd.DataFrame, trials: pd.DataFrame) -> list[Claim]:
+    """What notebook J bears out: who is best where, the published figures, sure answers, RLU's setting, seconds."""
+    table, apart = tables.summary(trials), tables.differences(trials)
+    data = ", ".join(dict.fromkeys(settings.data))
+    return [
+        *(_best(apart, marked, score, data) for marked in (False, True) for score in METRICS),
+        *_published(settings, table),
+        _sure(settings, trials, data),
+        *_epochs(settings, table),
+        *_seconds(settings, trials),
+    ]
+
+
+def _best(apart: pd.DataFrame, marked: bool, score: str, data: str) -> Claim:
+    good, n = best_in(apart, marked, score)
+    chosen = apart[apart.score == score]
+    worst = tables.behind(chosen, marked).head(1)
+    named = "".join(f"; worst {r.setting}: {r.rival} {r.difference:+.3f}" for r in worst.itertuples())
+    of_whom = f"with images of the server's own ({MARK})" if marked else "with the same knowledge"
+    verdict = "measured" if marked else "holds" if good >= BEST_IN * n else "fails"
+    return Claim(
+        claim=f"Settings in which no rival {of_whom} beats the lattice by its paired interval, {METRICS[score]}"
+        + ("" if marked else f", {BEST_IN:.0%} aimed at"),
+        paper="n/a",
+        ours=f"{good} of {n}{named}",
+        n=n,
+        interval=f"95 % bootstrap over {int(apart.N.max()) if len(apart) else 0} batches a setting",
+        data=data,
+        verdict=on_real(data, verdict if not len(apart) or apart.N.min() > 1 else "too few"),
+    )
+
+
+def _published(settings: pd.DataFrame, table: pd.DataFrame) -> Iterator[Claim]:
+    for setting, paper in PAPER_LN_ACC.items():
+        for row in table[(table.setting == setting) & (table.method == "irlg")].itertuples():
+            data = settings[settings.setting == setting].data.iloc[0]
+            inside = round(row.ln_acc_low, 3) <= paper <= round(row.ln_acc_high, 3)
+            verdict = "reproduced" if inside else "lower" if row.ln_acc < paper else "higher"
+            yield Claim(
+                claim=f"Algorithm 1, {setting}: LnAcc",
+                paper=f"{paper:.3f}",
+                ours=f"{row.ln_acc:.3f}",
+                n=row.N,
+                interval=f"{span(row.ln_acc_low, row.ln_acc_high)} over batches of one initialisation",
+                data=data,
+                verdict=on_real(data, verdict if row.N >= ENOUGH else "too few"),
+            )
+
+
+def _sure(settings: pd.DataFrame, trials: pd.DataFrame, data: str) -> Claim:
+    counted = tables.sureness(settings, trials).iloc[-1]
+    verdict = "fails" if counted.right < counted.sure else "holds" if counted.sure >= ENOUGH else "too few"
+    return Claim(
+        claim=f"All settings: batches that the lattice answers at p > {SURE:g} are exact",
+        paper="n/a",
+        ours=f"{counted.right:,} of {counted.sure:,}, of {counted.N:,} batches",
+        n=int(counted.sure),
+        interval=span(counted.low, counted.high, 4),
+        data=data,
+        verdict=on_real(data, verdict),
+    )
+
+
+def _epochs(settings: pd.DataFrame, table: pd.DataFrame) -> Iterator[Claim]:
+    """RLU in a setting like its own, of several local epochs, and the lattice beside it."""
+    for place in settings[settings.what == f"update of {EPOCHS} epochs"].itertuples():
+        rows = table[table.setting == place.setting].set_index("method")
+        scores = {name: f"{rows.le_acc[name]:.3f} / {rows.i_rec[name]:.3f}" for name in (LATTICE, f"rlu{MARK}")}
+        classes, instances = RLU_EPOCHS
+        yield Claim(
+            claim=f"RLU's one step on an update of {EPOCHS} epochs ({place.network}, {place.training}): LeAcc / IRec",
+            paper=f"RLU, all of it: {classes:g} of classes, {instances:g} of instances, at least",
+            ours=f"{scores[f'rlu{MARK}']}; lattice {scores[LATTICE]}",
+            n=int(rows.N[LATTICE]),
+            interval=f"IRec of RLU {span(rows.i_rec_low[f'rlu{MARK}'], rows.i_rec_high[f'rlu{MARK}'])}",
+            data=place.data,
+            verdict=on_real(place.data, "measured"),
+        )
+
+
+def _seconds(settings: pd.DataFrame, trials: pd.DataFrame) -> Iterator[Claim]:
+    times = tables.seconds(settings, trials)
+    large = times[times.C >= 1000]
+    if len(large):
+        slow = large[large["median"] > MOST_SECONDS]
+        data = ", ".join(dict.fromkeys(settings[settings.C >= 1000].data))
+        yield Claim(
+            claim=f"At C = 1,000: methods whose restoration takes more than {MOST_SECONDS:g} s in the median",
+            paper="n/a",
+            ours=", ".join(f"{r.method} {r.median:.2g} s" for r in slow.itertuples()) or "none",
+            n=int(large.N.sum()),
+            interval="median; seconds of this device",
+            data=data,
+            verdict="measured",
+        )
+
+
+def _beside(settings: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    return tables.beside(settings, tables.summary(trials))
+
+
+TRIALS = ("J_trials",)
+DERIVED = (
+    Derived("J_summary", TRIALS, tables.summary),
+    Derived("J_apart", TRIALS, tables.differences),
+    Derived("J_beside", ("J_settings", "J_trials"), _beside, tables.beside_view),
+    Derived("J_sure", ("J_settings", "J_trials"), tables.sureness, tables.sureness_view),
+    Derived("J_seconds", ("J_settings", "J_trials"), tables.seconds, tables.seconds_view),
+)
+
+
+def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
+    """Those that follow from the trials in `folder`: all."""
+    return claims(*(pd.read_csv(folder / f"J_{name}.csv") for name in ("settings", "trials")))
+
+
+def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
+    """For the summary: in how many settings the lattice is best, and whether sure answers are right."""
+    apart, sure = (pd.read_csv(folder / f"J_{name}.csv") for name in ("apart", "sure"))
+    good, n = best_in(apart, False, "i_rec")
+    counted = sure.iloc[-1]
+    methods = pd.read_csv(folder / "J_summary.csv").method.nunique()
+    here = (
+        f"{methods} methods: none with the same knowledge beats the lattice by IRec in {good} of {n} settings;"
+        f" p > {SURE:g} right in {counted.right:,} of {counted.sure:,}"
+    )
+    return [Row("n/a", here, claims)]
