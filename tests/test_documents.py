@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from irlg.appendix.comparison import contenders
+from irlg.restoration.registry import METHODS
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
@@ -30,6 +32,17 @@ def test_readmes_example_runs(capsys):
     exec(example, {})
     counts, *_, score = capsys.readouterr().out.splitlines()
     assert counts.startswith("tensor([") and 0 <= float(score) <= 1
+
+
+def test_the_method_that_is_added_has_its_row(monkeypatch):
+    page = (ROOT / "docs/add-a-method.md").read_text(encoding="utf-8")
+    module, test = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict = {}
+    exec(module, names)
+    monkeypatch.setitem(METHODS, "mean-softmax", names["MEAN_SOFTMAX"])
+    exec(test, names)
+    names["test_mean_softmax_by_hand"]()
+    assert contenders()["mean-softmax*"] == ("mean-softmax", True)
 
 
 def test_each_page_is_reached_from_readme():
