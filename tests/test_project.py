@@ -93,6 +93,33 @@ def test_links_in_the_text_of_notebooks_lead_somewhere(path):
     assert all((path.parent / link).exists() for link in re.findall(r"\]\((\.\.[^)]+)\)", text))
 
 
+def test_codemeta_and_citation_say_what_pyproject_says():
+    meta, project = json.loads((ROOT / "codemeta.json").read_text()), PYPROJECT["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    paper = citation["preferred-citation"]
+    assert meta["name"] == citation["title"] == project["name"]
+    assert meta["version"] == citation["version"] == project["version"]
+    assert meta["license"].rpartition("/")[2] == citation["license"] == project["license"]
+    assert meta["description"] + "." == citation["abstract"] == project["description"] + "."
+    assert meta["runtimePlatform"] == f"Python {project['requires-python']}"
+    assert [author["name"] for author in meta["author"]] == [author["name"] for author in citation["authors"]]
+    assert meta["referencePublication"]["name"] == paper["title"]
+    assert meta["referencePublication"]["url"] == paper["url"]
+    assert (ROOT / meta["softwareRequirements"]).exists() and (ROOT / meta["readme"]).exists()
+
+
+def test_the_container_runs_what_a_reader_runs():
+    steps = [
+        line.split(" ", 1) for line in (ROOT / "Containerfile").read_text().splitlines() if line[:1] not in ("#", "")
+    ]
+    assert steps[0] == ["FROM", f"python:{PYPROJECT['project']['requires-python'].removeprefix('>=')}-slim"]
+    words = [word for word, _ in steps]
+    assert words.index("USER") < words.index("COPY") and steps[-1] == ["ENTRYPOINT", '["./run_all.sh"]']
+    assert {word for word, _ in steps} == {"FROM", "RUN", "USER", "WORKDIR", "COPY", "ENTRYPOINT"}
+    ignored = (ROOT / ".containerignore").read_text().split()
+    assert ".git" not in ignored and {".venv", ".run", "data"} <= {*ignored}
+
+
 def test_modules_are_small():
     sizes = {str(path): len(path.read_text().splitlines()) for path in (ROOT / "irlg").rglob("*.py")}
     assert max(sizes.values()) <= 260, sizes
