@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from irlg.appendix.h_clients.clients import Clients, restored, rivals
-from irlg.appendix.h_clients.corruptions import CORRUPTIONS, Gradients
+from irlg.appendix.h_clients.corruptions import CORRUPTIONS
+from irlg.defences import Gradients
 from irlg.observation import Observation
 
 SIZES = (24, 128)  # K
