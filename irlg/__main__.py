@@ -1,7 +1,8 @@
-"""What the workflow does beside notebooks: `python -m irlg data | summary | readme | verify`.
+"""What there is beside notebooks, as `irlg` or `python -m irlg`.
 
-`verify` says of each committed result whether it is fine, stale (code has changed since) or wrong, and why. It exits
-with 0 if all are fine, 1 if any is stale, 2 if any is wrong.
+`audit` says what a server would learn of your own model's batches: see `irlg audit --help`. The others are
+the workflow's. `verify` says of each committed result whether it is fine, stale (code has changed since) or wrong, and
+why. It exits with 0 if all are fine, 1 if any is stale, 2 if any is wrong.
 """
 
 import argparse
@@ -9,26 +10,33 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from irlg.appendix import documents
 from irlg.appendix.summary import follows, summary
 from irlg.artifact import again, records, report, verify
 from irlg.artifact.summary import failed, plain, stand_ins
+from irlg.auditing import command
 from irlg.data.datasets import NAMES, POLICIES, open_images
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m irlg", description=__doc__)
-    parser.add_argument("job", choices=("data", "summary", "readme", "verify"))
-    parser.add_argument("--profile", help="a folder of figures/: quick, but for `verify` paper")
-    parser.add_argument("--policy", choices=POLICIES, default="auto")
-    parser.add_argument("--data", default="")
-    parser.add_argument("--out", type=Path, default=Path("data.json"), help="where `data` writes what it found")
-    parser.add_argument("--only", default="", help="letters of the notebooks that `summary` is about")
-    parser.add_argument("--quick", action="store_true", help="have `verify` run one cheap notebook again (seconds)")
-    given = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="irlg", description=__doc__)
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="audit | data | summary | readme | verify")
+    command.add_arguments(jobs.add_parser("audit"))
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--profile", help="a folder of figures/: quick, but for `verify` paper")
+    shared.add_argument("--policy", choices=POLICIES, default="auto")
+    shared.add_argument("--data", default="")
+    shared.add_argument("--out", type=Path, default=Path("data.json"), help="where `data` writes what it found")
+    shared.add_argument("--only", default="", help="letters of the notebooks that `summary` is about")
+    shared.add_argument("--quick", action="store_true", help="have `verify` run one cheap notebook again (seconds)")
+    for name in ("data", "summary", "readme", "verify"):
+        jobs.add_parser(name, parents=[shared])
+    given = parser.parse_args(arguments)
+    if given.job == "audit":
+        return command.run(given)
     if given.job == "data":
         return prepare_data(given.out, given.policy, given.data)
     if given.job == "summary":
