@@ -8,13 +8,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from irlg import checks, heads
-from irlg.auditing.client import observed, sent
+from irlg import checks
+from irlg.auditing.client import Step, changed, observed, received
 from irlg.auditing.defence import Defence, Send, defence
 from irlg.auditing.result import Audit, Batch
 from irlg.data.sampling import stream, uniform_batch
 from irlg.instances import Instances
-from irlg.observation import Observation
 from irlg.restoration.lattice.instances import can_be_told
 from irlg.restoration.registry import restore
 
@@ -58,25 +57,31 @@ def audit(
     **Raises:** `ValueError` naming the argument that does not fit, what was expected and what came; and what the model
     itself raises.
     """
-    size, trials, told = _checked(images, labels, batch_size, trials, defence)
+    size, trials, told = _checked(images, labels, batch_size, trials, defence, search_seconds)
     batches, searched = [], True
     for trial in range(trials):
-        chosen = np.arange(size)
+        indices = torch.arange(size)
         if batch_size is not None:
-            chosen = uniform_batch(stream(seed, "audit", size, trial), labels.cpu().numpy(), size)
-        indices = torch.as_tensor(chosen)
-        before, gradients, embeddings = observed(model, images[indices], labels[indices.to(labels.device)], told)
-        if trial == 0:
-            heads.check_labels(labels, len(labels), before.num_classes, labels.device, heads.IGNORED)
-        searched = can_be_told(before)
-        rng = stream(seed, "audit, sent", size, trial)
-        truth = labels[indices.to(labels.device)].to(embeddings.device)
-        batches.append(_batch(before, gradients, embeddings, truth, told, rng, search_seconds))
-    return Audit(tuple(batches), size, told.words, "train" if model.training else "eval", searched)
+            rng = stream(seed, "audit", size, trial)
+            indices = torch.as_tensor(uniform_batch(rng, labels.cpu().numpy(), size))
+        truth = labels[indices.to(labels.device)]
+        step = observed(model, images[indices], truth, told)
+        if int(labels.max()) >= step.clean.num_classes:
+            last = step.clean.num_classes - 1
+            raise ValueError(f"labels: expected indices from 0 to {last}, got some up to {int(labels.max())}")
+        searched = can_be_told(step.clean)
+        batches.append(_batch(step, truth, told, stream(seed, "audit, sent", size, trial), search_seconds))
+    mode = "train" if model.training else "eval"
+    return Audit(tuple(batches), size, told.words, mode, searched, search_seconds)
 
 
 def _checked(
-    images: Tensor | Images, labels: Tensor, batch_size: int | None, trials: int, given: str | Send | None
+    images: Tensor | Images,
+    labels: Tensor,
+    batch_size: int | None,
+    trials: int,
+    given: str | Send | None,
+    search_seconds: float,
 ) -> tuple[int, int, Defence]:
     """K, the number of batches and the defence."""
     if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.is_floating_point() or len(labels) != len(images):
@@ -86,33 +91,28 @@ def _checked(
         raise ValueError(f"labels: expected at least one, and none below 0, got {labels.tolist()[:5]} …")
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise ValueError(f"trials: expected a whole number of at least 1, got {trials!r}")
+    checks.as_number("search_seconds", search_seconds, 0)
     size = checks.as_batch_size(batch_size)
     if size is not None and size > len(labels):
         raise ValueError(f"batch_size: expected at most the {len(labels)} images there, got {size}")
     return (len(labels), 1, defence(given)) if size is None else (size, trials, defence(given))
 
 
-def _batch(
-    clean: Observation,
-    gradients: tuple[Tensor, Tensor],
-    embeddings: Tensor,
-    labels: Tensor,
-    told: Defence,
-    rng: np.random.Generator,
-    search_seconds: float,
-) -> Batch:
+def _batch(step: Step, labels: Tensor, told: Defence, rng: np.random.Generator, search_seconds: float) -> Batch:
+    clean = step.clean
     true = torch.bincount(labels, minlength=clean.num_classes).cpu()
     guessed = _guess(clean.num_classes, clean.size, rng)
     errors = torch.full((clean.size,), math.inf, dtype=torch.float64)
+    sent = told.send(step.gradients, rng)
+    change = changed(step, sent)
     try:
-        seen, changed = sent(clean, gradients, told, rng)
-        restored = restore(seen, search="always", search_seconds=search_seconds)
+        restored = restore(received(step, sent), search="always", search_seconds=search_seconds)
     except ValueError as error:  # the server cannot read what came
-        return Batch(true, guessed, guessed, 0.0, errors, math.nan, str(error))
+        return Batch(true, guessed, guessed, 0.0, errors, change, str(error))
     if restored.instances is not None:
-        errors = _errors(restored.instances, embeddings, labels)
+        errors = _errors(restored.instances, step.embeddings, labels)
     probability = math.exp(restored.log_probability)
-    return Batch(true, restored.counts.cpu(), guessed, probability, errors, changed)
+    return Batch(true, restored.counts.cpu(), guessed, probability, errors, change)
 
 
 def _guess(classes: int, size: int, rng: np.random.Generator) -> Tensor:
@@ -129,7 +129,7 @@ def _errors(found: Instances, embeddings: Tensor, labels: Tensor) -> Tensor:
     """
     distances = torch.cdist(embeddings.double(), found.embeddings)
     distances = (distances / embeddings.double().norm(dim=1, keepdim=True)).cpu()
-    other = (labels[:, None] != found.labels).cpu()
+    other = labels.cpu()[:, None] != found.labels.cpu()
     far = 1e9
     rows, columns = linear_sum_assignment(distances.nan_to_num(far, far, far).clamp(max=far).masked_fill(other, far))
     return torch.where(other, math.inf, distances)[rows, columns]

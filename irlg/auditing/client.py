@@ -1,62 +1,57 @@
 """A client of an audit: what it sends of a batch, and the embeddings that nobody is to know."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from irlg import heads
 from irlg.auditing.defence import Defence
+from irlg.defences import Gradients
 from irlg.observation import Observation
 
 
-def observed(
-    model: nn.Module, images: Tensor, labels: Tensor, defence: Defence
-) -> tuple[Observation, tuple[Tensor, Tensor], Tensor]:
-    """One step of a client before the defence.
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a client before its defence: the observation of its `clean` gradients, as in `gradients`.
 
-    **Returns:** the observation of its clean gradients; these gradients, ∇W (C, m) and ∇b (C,), ∇b also of a head
-    without a bias; the embeddings (K, m). **Raises:** what `Observation.from_batch` raises.
+    These are ∇W (C, m) and ∇b (C,), ∇b also of a head without a bias. `embeddings` (K, m) went into the head.
     """
+
+    clean: Observation
+    gradients: Gradients
+    embeddings: Tensor
+
+
+def observed(model: nn.Module, images: Tensor, labels: Tensor, defence: Defence) -> Step:
+    """The step on a batch under the defence's loss. **Raises:** what `Observation.from_batch` raises."""
     smoothing = defence.label_smoothing
     with _vectors_into_layers(model) as watched:
         seen = heads.run(model, images, labels, None, smoothing, None, heads.IGNORED, None)
     embeddings = next(given for weight, given in reversed(watched) if torch.equal(weight, seen.weight))
-    bare = seen.bias is None
-    clean = Observation(
-        seen.gradients[0],
-        None if bare else seen.gradients[1],
-        seen.weight,
-        seen.bias,
-        len(seen.labels),
-        label_smoothing=smoothing,
-    )
-    return clean, seen.gradients, embeddings
+    weight, bias = seen.gradients
+    told = None if seen.bias is None else bias
+    clean = Observation(weight, told, seen.weight, seen.bias, len(labels), label_smoothing=smoothing)
+    return Step(clean, seen.gradients, embeddings)
 
 
-def sent(
-    clean: Observation, gradients: tuple[Tensor, Tensor], defence: Defence, rng: np.random.Generator
-) -> tuple[Observation, float]:
-    """What the server sees after the defence, and how large a share of the gradients' norm that changes.
+def received(step: Step, gradients: Gradients) -> Observation:
+    """What the server sees where `gradients` are sent. **Raises:** `ValueError` where they can be none of the loss."""
+    measured: Any = None  # its noise, by the server
+    bias = None if step.clean.bias is None else gradients[1]
+    return replace(step.clean, grad_weight=gradients[0], grad_bias=bias, noise=measured)
 
-    **Raises:** `ValueError` where what is sent can be no gradient of the loss.
-    """
-    weight, bias = defence.send(gradients, rng)
-    pairs = ((weight, gradients[0]), (bias, gradients[1]))[: 1 if clean.bias is None else 2]
-    change = sum(float((now - before).double().square().sum()) for now, before in pairs)
-    whole = sum(float(before.double().square().sum()) for _, before in pairs)
-    seen = Observation(
-        weight,
-        None if clean.bias is None else bias,
-        clean.weight,
-        clean.bias,
-        clean.batch_size,
-        label_smoothing=clean.label_smoothing,
-    )
-    return seen, (change / whole) ** 0.5 if whole else 0.0
+
+def changed(step: Step, gradients: Gradients) -> float:
+    """How far `gradients` are from those of the step, as a share of their norm."""
+    pairs = list(zip(gradients, step.gradients, strict=True))[: 1 if step.clean.bias is None else 2]
+    change = math.hypot(*(float((now - before).double().norm()) for now, before in pairs))
+    whole = math.hypot(*(float(before.double().norm()) for _, before in pairs))
+    return change / whole if whole else 0.0
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def _run(given: argparse.Namespace) -> None:
             seed=given.seed,
             search_seconds=given.search_seconds,
         )
-    except (RuntimeError, TypeError, IndexError) as error:  # the model's own, of images that it does not take
+    except (RuntimeError, TypeError, IndexError, AssertionError) as error:  # the model's own, mostly of a shape
         shape = tuple(images[torch.arange(1)].shape[1:])
         raise ValueError(
             f"model: failed on images of shape {shape} in {given.mode} mode ({type(error).__name__}: {error})"

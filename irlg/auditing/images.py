@@ -71,6 +71,8 @@ def load_images(
             raise ValueError("mean and std: expected both or none of them")
         folder = Folder(path, size, mean or (0.0, 0.0, 0.0), std or (1.0, 1.0, 1.0))
         return folder, folder.labels
+    if not path.exists():
+        raise ValueError(f"images: expected a folder or a file, and there is none at {path}")
     if size is not None or mean is not None or std is not None:
         raise ValueError(f"size, mean and std: expected with a folder of images alone, got them with {path}")
     given = read("images", path)

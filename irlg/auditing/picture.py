@@ -31,6 +31,6 @@ def picture(audit: Audit) -> Figure:
     axes.set_ylim(0, 1.15 * float(max(batch.true.max(), batch.restored.max())) + 0.1)
     axes.set_ylabel("images")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+    figure.legend(frameon=False, ncols=3, loc="outside upper right")
     axes.set_title(f"{audit.batch_size} images, p = {batch.probability:.3f}", loc="left", fontsize="medium")
     return figure

@@ -8,126 +8,104 @@ import torch
 
 from irlg.artifact.statistics import wilson
 from irlg.auditing.result import Audit, Batch
+from irlg.restoration.lattice.method import SURE
 
-WIDTH = 96
-COLUMNS = 16  # classes a line of the table
+WIDTH, INDENT = 96, 13
+GLUE = "\u00a0"  # a blank at which no line ends
 
 
 def report(audit: Audit) -> str:
     """What a server learns, in lines of at most `WIDTH` characters."""
-    count, size = len(audit.batches), audit.batch_size
-    many = f"{count} random batches" if count > 1 else "one batch"
-    about = f"Audit of {many} of {_images(size)}, {len(audit.batches[0].true)} classes, network in {audit.mode} mode."
-    parts = [about, *_defence(audit), "", "A server that sees the last layer's gradient of such a batch learns"]
-    for name, line in (
-        ("counts", _counts(audit)),
-        ("labels", _labels(audit)),
-        ("certainty", _certainty(audit)),
-        ("instances", _instances(audit)),
-    ):
-        parts.append(textwrap.fill(line, WIDTH, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13))
-    parts += ["", _heading(audit.batches[0]), *_table(audit.batches[0]), ""]
-    end = "This is what one method finds in one layer. Other attacks, and other layers, may tell more."
-    return "\n".join([*parts, end])
+    count, size, first = len(audit.batches), audit.batch_size, audit.batches[0]
+    batches = f"{count} random batches" if count > 1 else "one batch"
+    images = f"{size:,} images" if size > 1 else "one image"
+    lines = [f"Audit of {batches} of {images}, {len(first.true)} classes, network in {audit.mode} mode."]
+    lines += textwrap.wrap(_defence(audit), WIDTH)
+    lines += ["", "A server that sees the last layer's gradient of such a batch learns"]
+    learnt = {
+        "counts": _counts(audit),
+        "labels": f"the right label for {_percent(audit.recall)} of the images; a guess without the gradient has"
+        f" {_percent(audit.guessed_recall)}.",
+        "certainty": _certainty(audit),
+        "instances": _instances(audit),
+    }
+    for name, words in learnt.items():
+        lines += textwrap.wrap(words, WIDTH, initial_indent=f"  {name:<{INDENT - 2}}", subsequent_indent=" " * INDENT)
+    right = "right" if first.exact else "wrong"
+    lines += ["", f"The first batch, for which it has a probability of {first.probability:.3f}, and is {right}:"]
+    lines += [*_table(first), ""]
+    lines.append("This is what one method finds in one layer. Other attacks, and other layers, may tell more.")
+    return "\n".join(lines).replace(GLUE, " ")
 
 
-def _defence(audit: Audit) -> list[str]:
-    changes = [batch.changed for batch in audit.batches if not math.isnan(batch.changed)]
-    line = f"Defence: {audit.defence}."
-    if changes and max(changes) > 0:
-        line = f"{line[:-1]}; that changes the gradient by {_percent(statistics.median(changes))} of its norm."
-    return textwrap.wrap(line, WIDTH)
+def _defence(audit: Audit) -> str:
+    changes = [batch.changed for batch in audit.batches if batch.changed > 0]
+    if not changes:
+        return f"Defence: {audit.defence}."
+    share = statistics.median(changes)
+    size = f"{_percent(share)} of" if share < 1 else f"{share:.3g} times"
+    return f"Defence: {audit.defence}. It changes the gradient by {size} its norm."
 
 
 def _counts(audit: Audit) -> str:
-    line = f"how many images of each class there are: exactly in {_of_batches(audit.exact, audit)}{_interval(audit)}."
+    count, exact = len(audit.batches), audit.exact
+    if count == 1:
+        words = f"{'exactly' if exact else 'not exactly'} how many images of each class there are."
+    else:
+        low, high = wilson(exact, count)
+        share = f"(95{GLUE}% interval: {100 * low:.0f} to {100 * high:.0f}{GLUE}%)"
+        words = f"how many images of each class there are: exactly in {exact} of {count} batches {share}."
     if audit.refused:
         why = next(batch.refused for batch in audit.batches if batch.refused)
-        line += f" In {_of_batches(audit.refused, audit)} it cannot read what was sent, and is left to guess ({why})."
-    return line
-
-
-def _labels(audit: Audit) -> str:
-    return (
-        f"the right label for {_percent(audit.recall)} of the images; a guess without the gradient has"
-        f" {_percent(audit.guessed_recall)}."
-    )
+        words += f" What {audit.refused} of {count} sent it cannot read, and is left to guess ({why})."
+    return words
 
 
 def _certainty(audit: Audit) -> str:
-    if not audit.sure:
-        return (
-            f"never for sure: in no batch does it give its counts a probability above 0.999 ({_probabilities(audit)})."
-        )
-    return (
-        f"when to believe it: in {_of_batches(audit.sure, audit)} it gives its counts a probability above 0.999, and is"
-        f" right in {audit.sure_and_exact} of these {audit.sure}."
-    )
-
-
-def _probabilities(audit: Audit) -> str:
-    return f"median {statistics.median(batch.probability for batch in audit.batches):.3f}"
+    count, sure, probabilities = len(audit.batches), audit.sure, [batch.probability for batch in audit.batches]
+    if count == 1:
+        return f"how sure to be: it gives its counts a probability of {probabilities[0]:.3f}."
+    if not sure:
+        median = f"{statistics.median(probabilities):.3f}"
+        return f"nothing for sure: its counts never have a probability above {SURE}, and {median} in the median."
+    right = f"and is right in {audit.sure_and_exact} of these {sure}"
+    return f"when to be sure: in {sure} of {count} batches it gives its counts a probability above {SURE}, {right}."
 
 
 def _instances(audit: Audit) -> str:
-    total = len(audit.batches) * audit.batch_size
+    size, classes, total = audit.batch_size, len(audit.batches[0].true), len(audit.batches) * audit.batch_size
+    if not audit.searched and 2 * size < classes:
+        return "no image by itself: that takes less label smoothing."
     if not audit.searched:
-        classes = len(audit.batches[0].true)
-        if 2 * audit.batch_size < classes:
-            return "no image by itself: that takes less label smoothing."
-        return (
-            f"no image by itself: that takes fewer images than half the classes, and here are {audit.batch_size} of"
-            f" {classes}."
-        )
+        return f"no image by itself: that takes fewer images than half the classes, not {size:,} with {classes:,}."
     if not audit.found:
-        return f"no image by itself (0 of {total})."
+        return f"no image by itself: 0 of {total:,}, in {audit.search_seconds:g} s a batch at most."
     errors = [float(error) for batch in audit.batches for error in batch.errors if error < math.inf]
     return (
-        f"{audit.found:,} of {total:,} images one by one, each with its label and its embedding, the input of the last"
-        f" layer (off by {_percent(statistics.median(errors))} in the median)."
-    )
-
-
-def _heading(batch: Batch) -> str:
-    right = "right" if batch.exact else "wrong"
-    return (
-        f"The first batch; the server gives its counts a probability of {batch.probability:.3f}, and they are {right}:"
+        f"{audit.found:,} of {total:,} images one by one, in {audit.search_seconds:g} s a batch at most, each with its"
+        f" label and its embedding, the input of the last layer (off by {_percent(statistics.median(errors))} in the"
+        " median)."
     )
 
 
 def _table(batch: Batch) -> list[str]:
     """True and restored counts of the classes that are or seem to be there, side by side."""
     there = ((batch.true + batch.restored) > 0).nonzero().flatten()
-    width = max(3, len(str(int(there[-1]))), len(str(int(batch.true.max()))), len(str(int(batch.restored.max())))) + 1
+    largest = max(int(there[-1]), int(batch.true.max()), int(batch.restored.max()))
+    width = len(str(largest)) + 2
     lines: list[str] = []
-    for part in torch.split(there, COLUMNS):
-        rows = {"class": part, "true": batch.true[part], "restored": batch.restored[part]}
+    for part in torch.split(there, (WIDTH - INDENT) // width):
         if lines:
             lines.append("")
-        lines += [
-            f"  {name:<11}" + "".join(f"{value:>{width}}" for value in row.tolist()) for name, row in rows.items()
-        ]
+        for name, row in {"class": part, "true": batch.true[part], "restored": batch.restored[part]}.items():
+            lines.append(f"  {name:<{INDENT - 2}}" + "".join(f"{value:>{width}}" for value in row.tolist()))
     return lines
-
-
-def _images(size: int) -> str:
-    return f"{size:,} images" if size > 1 else "one image"
-
-
-def _of_batches(number: int, audit: Audit) -> str:
-    return f"{number} of {len(audit.batches)} batches" if len(audit.batches) > 1 else f"{number} of one batch"
-
-
-def _interval(audit: Audit) -> str:
-    if len(audit.batches) == 1:
-        return ""
-    low, high = wilson(audit.exact, len(audit.batches))
-    return f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def _percent(share: float) -> str:
     """With as many digits as tell it from 0 and from 100 %."""
     percent = 100 * share
-    if percent == 0 or 1 <= percent <= 99.94 or percent == 100:
-        return f"{percent:.1f} %"
-    return f"{percent:.2g} %" if percent < 1 else f"{percent:.4g} %"
+    digits = f"{percent:.2g}" if 0 < percent < 1 else f"{percent:.1f}"
+    if digits == "100.0" and percent < 100:
+        digits = f"{percent:.5g}"
+    return f"{digits}{GLUE}%"

@@ -56,7 +56,7 @@ class Audit:
     """Batches as a server restored them; as text, what it learns.
 
     `batch_size` K; `defence` in words; `mode` of the network, train or eval; `searched`, whether images can be looked
-    for one by one at all.
+    for one by one at all, and for how many seconds a batch, `search_seconds`.
     """
 
     batches: tuple[Batch, ...]
@@ -64,6 +64,7 @@ class Audit:
     defence: str
     mode: str
     searched: bool
+    search_seconds: float
 
     @property
     def exact(self) -> int:

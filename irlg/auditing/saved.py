@@ -30,21 +30,24 @@ def load_model(given: str, weights: Path | None = None, trust: bool = False) -> 
     else:
         raise ValueError(f"model: expected a file or module:name, got {given!r}, and there is no such file")
     if not isinstance(model, nn.Module):
-        raise ValueError(f"model: expected a torch.nn.Module from {given}, got {_what(model)}")
+        hint = "; a state dict goes with --weights" if isinstance(model, Mapping) else ""
+        raise ValueError(f"model: expected a torch.nn.Module from {given}, got {_what(model)}{hint}")
     if weights is not None:
         _load_weights(model, weights)
     return model
 
 
 def read(name: str, path: Path, trust: bool = False) -> Any:
-    """What `torch.save` wrote. **Raises:** `ValueError` that begins with the `name` of the argument."""
+    """What `torch.save` wrote: tensors alone, unless `trust`ed. **Raises:** `ValueError` that begins with `name`."""
+    if not path.is_file():
+        raise ValueError(f"{name}: expected a file, and there is none at {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust)
-    except FileNotFoundError:
-        raise ValueError(f"{name}: expected a file, and there is no {path}") from None
     except BROKEN as error:
-        reason = str(error).strip().partition("\n")[0].partition(" (1) ")[0]
-        raise ValueError(f"{name}: {path} cannot be read ({type(error).__name__}: {reason})") from error
+        # Without what PyTorch says of its own arguments.
+        reason = "" if isinstance(error, pickle.UnpicklingError) else f" ({type(error).__name__}: {_first_line(error)})"
+        wanted = "what torch.save wrote" if trust else "tensors that torch.save wrote, and nothing else"
+        raise ValueError(f"{name}: expected {wanted} in {path}{reason}") from error
 
 
 def _whole(path: Path, trust: bool) -> Any:
@@ -97,6 +100,10 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"weights: {path} does not fit the model: {reason[:400]}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _what(value: Any) -> str:
