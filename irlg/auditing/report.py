@@ -1,6 +1,5 @@
 """An audit in words."""
 
-import math
 import statistics
 import textwrap
 
@@ -73,18 +72,19 @@ def _certainty(audit: Audit) -> str:
 
 
 def _instances(audit: Audit) -> str:
-    size, classes, total = audit.batch_size, len(audit.batches[0].true), len(audit.batches) * audit.batch_size
+    size, classes, count = audit.batch_size, len(audit.batches[0].true), len(audit.batches)
     if not audit.searched and 2 * size < classes:
         return "no image by itself: that takes less label smoothing."
     if not audit.searched:
         return f"no image by itself: that takes fewer images than half the classes, not {size:,} with {classes:,}."
+    limit = f"in at most {audit.search_seconds:g} s a batch"
     if not audit.found:
-        return f"no image by itself: 0 of {total:,}, in {audit.search_seconds:g} s a batch at most."
-    errors = [float(error) for batch in audit.batches for error in batch.errors if error < math.inf]
+        return f"in no batch every image by itself, {limit}."
+    errors = [float(error) for batch in audit.batches if batch.found for error in batch.errors]
+    where = f"in {audit.found} of {count} batches " if count > 1 else ""
     return (
-        f"{audit.found:,} of {total:,} images one by one, in {audit.search_seconds:g} s a batch at most, each with its"
-        f" label and its embedding, the input of the last layer (off by {_percent(statistics.median(errors))} in the"
-        " median)."
+        f"{where}every image by itself, {limit}: its label and its embedding, the input of the last layer, off by"
+        f" {_percent(statistics.median(errors))} in the median."
     )
 
 

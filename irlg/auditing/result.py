@@ -46,9 +46,9 @@ class Batch:
         return self.probability > SURE
 
     @property
-    def found(self) -> int:
-        """How many images were found with their label, and their embedding within 10 %."""
-        return int((self.errors <= NEAR).sum())
+    def found(self) -> bool:
+        """Whether every image was found, with its label and its embedding within 10 %."""
+        return bool((self.errors <= NEAR).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class Audit:
 
     @property
     def found(self) -> int:
-        """How many images of all batches were found with their label and their embedding."""
+        """In how many batches every image was found, with its label and its embedding."""
         return sum(batch.found for batch in self.batches)
 
     @cached_property

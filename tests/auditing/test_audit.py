@@ -38,9 +38,9 @@ def test_a_small_batch_is_read_as_a_whole(model, given):
     (batch,) = audit.batches
     assert torch.equal(batch.true, torch.bincount(labels[:6], minlength=CLASSES))
     assert audit.exact == audit.sure == audit.sure_and_exact == 1 and audit.recall == 1
-    assert audit.found == 6 and batch.errors.max() < 1e-3 and batch.changed == 0
+    assert audit.found == 1 and batch.errors.max() < 1e-3 and batch.changed == 0
     assert lines(audit)["counts"] == "exactly how many images of each class there are."
-    assert "6 of 6 images one by one" in lines(audit)["instances"]
+    assert lines(audit)["instances"].startswith("every image by itself, in at most 10 s a batch: its label and its emb")
 
 
 def test_batches_are_drawn_by_the_seed_and_are_of_the_size_asked_for(model, given):
@@ -159,14 +159,16 @@ def test_errors_are_of_the_nearest_with_the_same_label():
 
 def test_results_are_counted():
     batches = (
-        a_batch([2, 0], [2, 0], 0.9995, [0.01, 0.2]),
+        a_batch([2, 0], [2, 0], 0.9995, [0.01, 0.02]),
         a_batch([1, 1], [2, 0], 0.9995),
-        a_batch([1, 1], [1, 1], 0.5),
+        a_batch([1, 1], [1, 1], 0.5, [0.01, 0.2]),
     )
     audit = Audit(batches, 2, "none", "eval", True, 10.0)
     assert (audit.exact, audit.sure, audit.sure_and_exact, audit.found) == (2, 2, 1, 1)
     assert audit.recall == pytest.approx(2.5 / 3) and audit.guessed_recall == pytest.approx(2.5 / 3)
     assert "right in 1 of these 2." in lines(audit)["certainty"]
+    assert lines(audit)["instances"].startswith("in 1 of 3 batches every image by itself")
+    assert lines(audit)["instances"].endswith("off by 1.5 % in the median.")
 
 
 def test_the_table_has_each_class_that_is_or_seems_to_be_there():

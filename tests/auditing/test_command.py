@@ -13,6 +13,7 @@ from irlg.__main__ import main
 from irlg.auditing.images import Folder, load_images
 from irlg.auditing.saved import load_model
 from tests.auditing.conftest import make
+from tests.conftest import ROOT
 
 MAKE = "tests.auditing.conftest:make"
 
@@ -161,8 +162,13 @@ def test_a_damaged_image_is_named(capsys, tmp_path):
     assert re.match("images: .*broken.png is damaged", refused(capsys, MAKE, "--images", tmp_path))
 
 
-def test_the_command_at_a_prompt(files):
-    command = [sys.executable, "-m", "irlg", "audit", MAKE, "--images", str(files / "pair.pt")]
-    result = subprocess.run([*command, "-k", "61"], capture_output=True, text=True)
+def test_the_command_at_a_prompt_needs_nothing_but_the_library(files):
+    """Not what notebooks are run with, which `pip install irlg` leaves out."""
+    absent = dict.fromkeys(("IPython", "papermill", "sklearn", "snakemake", "yaml"))
+    code = f"import sys; sys.modules |= {absent}; import runpy; runpy.run_module('irlg', run_name='__main__')"
+    command = [sys.executable, "-c", code, "audit", MAKE, "--images", str(files / "pair.pt"), "-k"]
+    result = subprocess.run([*command, "61"], capture_output=True, text=True, cwd=ROOT)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "irlg audit: batch_size: expected at most the 60 images there, got 61\n"
+    right = subprocess.run([*command, "6", "--trials", "1"], capture_output=True, text=True, cwd=ROOT)
+    assert (right.returncode, right.stderr) == (0, "") and right.stdout.startswith("Audit of one batch of 6 images")
