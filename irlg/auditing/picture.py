@@ -20,7 +20,8 @@ def picture(audit: Audit) -> Figure:
         chosen = [place for place in places if (batch.true[there[place]] == batch.restored[there[place]]) == right]
         if chosen:
             counts = batch.restored[there[chosen]].tolist()
-            axes.plot(chosen, counts, marker, color=colour, markeredgecolor="white", markersize=8, label=name)
+            (dots,) = axes.plot(chosen, counts, marker, color=colour, markeredgecolor="white", markersize=8, label=name)
+            dots.set_clip_on(False)  # those at 0
     if len(there) <= NAMED:
         axes.set_xticks(places, [str(int(label)) for label in there])
         axes.set_xlabel("class")
