@@ -1,5 +1,6 @@
 """Instance-wise batch label restoration from the gradients of a classifier's last layer."""
 
+from irlg.auditing import Audit, audit
 from irlg.gradients import batch_gradient, last_layer_gradients
 from irlg.instances import Instances
 from irlg.inversion import (
@@ -19,6 +20,7 @@ from irlg.restoration.lattice.bounds import PresenceProofs, presence_proofs
 
 __all__ = [
     "FROM_FEATURES",
+    "Audit",
     "Auxiliary",
     "DivergedError",
     "FeatureMaps",
@@ -30,6 +32,7 @@ __all__ = [
     "PresenceProofs",
     "Progress",
     "Restoration",
+    "audit",
     "batch_gradient",
     "feature_maps",
     "i_rec",

@@ -14,10 +14,11 @@ MAY = {
     "restoration": {"", "data"},
     "inversion": {"", "data"},
     "artifact": {"", "data", "restoration", "inversion"},
+    "auditing": {"", "data", "restoration", "artifact"},
     "appendix": {"", "data", "restoration", "inversion", "artifact"},
 }
 LETTERS = sorted(path.stem.lower() for path in (ROOT / "notebooks").glob("[A-Z]_*.ipynb"))
-PUBLIC = {"", "restoration", "inversion"}  # where the names of `irlg` itself come from
+PUBLIC = {"", "restoration", "inversion", "auditing"}  # where the names of `irlg` itself come from
 
 
 def imported(source):
@@ -84,6 +85,9 @@ def test_every_room_and_every_notebooks_part_is_known():
         ("restoration/lattice/shrinkage.py", "def f():\n    from irlg.appendix import trials"),
         ("inversion/matching.py", "from irlg.restoration.registry import restore"),
         ("artifact/claims.py", "from irlg.appendix.published import PAPER_TABLE_4"),
+        ("artifact/report.py", "from irlg.auditing import audit"),
+        ("auditing/report.py", "from irlg.appendix import scores"),
+        ("appendix/trials.py", "from irlg.auditing import audit"),
         ("appendix/f_data_distributions.py", "from irlg.appendix import c_batchnorm_dropout"),
         ("appendix/g_lattice_counts/tables.py", "from irlg.appendix.d_gradient_inversion.tables import view"),
         ("appendix/trials.py", "from irlg.appendix.e_algorithm.solver import speed"),

@@ -112,6 +112,7 @@ def maps_or_none(model):
 
 
 CALLS = {
+    "audit": lambda model: irlg.audit(model, IMAGES, LABELS, defence="noise:0.01"),
     "from_batch": lambda model: Observation.from_batch(model, IMAGES, LABELS),
     "batch_gradient": lambda model: irlg.batch_gradient(model, IMAGES, LABELS),
     "invert": attacked,

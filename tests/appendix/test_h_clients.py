@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from irlg import defences
 from irlg.appendix import clients, corruptions, scores
 from irlg.appendix import losses as sent_losses
 from irlg.appendix.h_clients import claims, losses, networks, pictures, tables, trials
@@ -31,7 +32,7 @@ def sent(name):
 
 def test_noise_has_the_deviation_that_its_name_says():
     for std in (1e-3, 1e-2):
-        for clean, noisy in zip(gradients(200, 50), corruptions.gaussian(std, gradients(200, 50), RNG), strict=True):
+        for clean, noisy in zip(gradients(200, 50), defences.gaussian(std, gradients(200, 50), RNG), strict=True):
             assert float((noisy - clean).std()) == pytest.approx(std, rel=0.15)
 
 

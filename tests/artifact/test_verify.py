@@ -4,8 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from irlg import __main__ as command
-from irlg.appendix import documents
+from irlg.appendix import documents, workflow
 from irlg.artifact import verify
 from irlg.artifact.claims import Claim
 from irlg.artifact.derived import Derived, Follows
@@ -137,7 +136,7 @@ def test_old_records_are_said_to_be_without_digests(folder):
 @needs_paper
 def test_nothing_that_is_committed_is_wrong(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    status = command.verify_all("paper", quick=False)
+    status = workflow.verify_all("paper", quick=False)
     lines = capsys.readouterr().out.splitlines()
     assert status < verify.STATUS["wrong"], [line for line in lines if line.startswith("wrong")]
     assert re.fullmatch(r"\d+ items: \d+ fine, \d+ stale, 0 wrong\.", lines[-1])
@@ -149,5 +148,5 @@ def test_nothing_that_is_committed_is_wrong(monkeypatch, capsys):
 
 def test_a_profile_that_has_not_run_is_wrong(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert command.verify_all("smoke", quick=False) == 2
+    assert workflow.verify_all("smoke", quick=False) == 2
     assert capsys.readouterr().out.splitlines()[0] == f"wrong  {Path('figures/smoke')}: no record there"

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from irlg.appendix.clients import Clients, after_steps
-from irlg.appendix.corruptions import CORRUPTIONS, Gradients
+from irlg.appendix.corruptions import CORRUPTIONS
 from irlg.appendix.h_clients.networks import restored, rivals
+from irlg.defences import Gradients
 from irlg.observation import Observation
 
 SIZES = (24, 128)  # K

@@ -1,0 +1,26 @@
+import pytest
+import torch
+from torch import nn
+
+from tests.helpers import random_images
+
+CLASSES = 20
+
+
+def make(classes=CLASSES, bias=True):
+    """A small network for (K, 1, 6, 6), the same for the same arguments."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 32), nn.ReLU(), nn.Linear(32, classes, bias=bias))
+
+
+@pytest.fixture
+def model():
+    return make()
+
+
+@pytest.fixture(scope="session")
+def given():
+    """60 images and labels of 20 classes."""
+    labels = torch.randint(CLASSES, (60,), generator=torch.Generator().manual_seed(1))
+    return random_images(60, 1, 6, 6, dtype=torch.float32), labels
