@@ -1,5 +1,6 @@
 """README and docs: short, linked to what is there, and their first example runs."""
 
+import json
 import re
 
 import pytest
@@ -32,6 +33,17 @@ def test_readmes_example_runs(capsys):
     exec(example, {})
     counts, *_, score = capsys.readouterr().out.splitlines()
     assert counts.startswith("tensor([") and 0 <= float(score) <= 1
+
+
+def test_the_notebook_to_try_it_in_runs(capsys):
+    cells = json.loads((ROOT / "notebooks/0_try_it.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert not any(cell.get("outputs") for cell in cells)
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert len([line for line in code.splitlines() if line]) <= 20
+    exec(code.replace("%matplotlib inline\n", ""), {})
+    true, restored, instances, *report = capsys.readouterr().out.splitlines()
+    assert true.split(" [")[1] == restored.split(" [")[1].split("] ")[0] + "]" and "None" not in instances
+    assert sum(line.startswith("Audit of 5 random batches") for line in report) == 2
 
 
 def test_the_method_that_is_added_has_its_row(monkeypatch):
