@@ -51,7 +51,7 @@ HEADS = (
 )
 # Grids of T²/a, of π, and of τ² in units of R as large as its misfit asks. Wider and finer ones gain 0.003 of LnAcc.
 VARIANCE = (0.02, 0.1, 0.5, 1.5, 5.0)
-ABSENT = (0.0, 0.1, 0.3, 0.5, 0.7)
+ABSENT, NONE_ABSENT = (0.0, 0.1, 0.3, 0.5, 0.7), (0.0,)
 SCALE = (0.5, 1.2, 3.0, 7.0)
 
 
@@ -70,7 +70,9 @@ def answer(given: Problem, proofs: PresenceProofs, fit: Pass | None) -> Pass:
         variance[there] = size / there.sum()
     else:
         spread = fit.misfit * fit.covariance.diagonal()
-        mean[there], variance[there], share = posterior(guess[there], fit.x[there], spread[there])
+        # Classes that show a sign are there: without, a fit that is off would make few of many.
+        absent = NONE_ABSENT if proofs.nonnegative and bool(proofs.presumed[there].all()) else ABSENT
+        mean[there], variance[there], share = posterior(guess[there], fit.x[there], spread[there], absent)
         P, s2, means, misfit = fit.P, fit.s2, fit.means, fit.misfit
     variance = variance + given.y_variance / given.loss.hit**2
     mean = mean + (size - mean.sum()) * variance / variance.sum()
@@ -85,22 +87,25 @@ def answer(given: Problem, proofs: PresenceProofs, fit: Pass | None) -> Pass:
     return replace(drawn, share=share, misfit=max(drawn.misfit, misfit), trust=drawn.trust * BORNE_OUT)
 
 
-def posterior(guess: Tensor, fit: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, float]:
+def posterior(guess: Tensor, fit: Tensor, spread: Tensor, absent: tuple[float, ...]) -> tuple[Tensor, Tensor, float]:
     """Posterior mean and variance of the counts, (r,) each, and the share of the fit in them.
 
-    **Arguments:** (r,) each: counts of the guess, which sum to those of all r classes; of the fit; and R's diagonal.
+    **Arguments:** (r,) each: counts of the guess, which sum to those of all r classes; of the fit; and R's diagonal;
+    `absent`, the grid of π.
     """
     a = guess.mean().clamp(min=1e-9)
-    parts = [_of_head(head, a, guess - a, fit - a, spread.clamp(1e-9, 1e12)) for head in HEADS]
+    parts = [_of_head(head, absent, a, guess - a, fit - a, spread.clamp(1e-9, 1e12)) for head in HEADS]
     evidence, means, variances, shares = (torch.cat(part) for part in zip(*parts, strict=True))
     weights = evidence.softmax(dim=0)
     mean = weights @ means
     return a + mean, weights @ (variances + (means - mean) ** 2), float(weights @ shares)
 
 
-def _of_head(head: Head, a: Tensor, g: Tensor, x: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _of_head(
+    head: Head, shares_absent: tuple[float, ...], a: Tensor, g: Tensor, x: Tensor, spread: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log-evidence (N,), means and variances (N, r), and shares of the fit (N,), at N points of the grids."""
-    grids = [torch.tensor(values).to(g) for values in (VARIANCE, head.noise, head.slope, SCALE, ABSENT)]
+    grids = [torch.tensor(values).to(g) for values in (VARIANCE, head.noise, head.slope, SCALE, shares_absent)]
     T, noise, slope, scale, absent = (axis.flatten()[:, None] for axis in torch.meshgrid(*grids, indexing="ij"))
     T, noise, kept = a * T, a * noise, 1 - slope  # 1 − β
     error = scale * (spread if head.known else spread.mean())
