@@ -36,8 +36,8 @@ if Path(found).exists() and any(path.stat().st_ctime > Path(found).stat().st_mti
 
 def package(name):
     """The files of irlg/ that a notebook depends on: not another's own part of the appendix, nor what reads records."""
-    own = {*map(str.lower, notebooks), "report", "summary", "documents", "verify", "again", "code"}
-    others = set() if name == "index" else own - {name.lower()}
+    own = {*map(str.lower, notebooks), "report", "summary", "documents", "page", "verify", "again", "code"}
+    others = {"page"} if name == "index" else own - {name.lower()}
     here = Path(workflow.basedir, "irlg")
     files = [path.relative_to(here) for path in here.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return sorted(str(here / path) for path in files if others.isdisjoint(Path(part).stem for part in path.parts))
@@ -46,11 +46,13 @@ def package(name):
 wildcard_constraints:
     name="[A-Za-z]_?[a-z0-9_]+",
 
-localrules: all, data
+localrules: all, data, report
 
 rule all:
     input:
         expand([record, executed, ran], name=[*chosen, "index"]),
+        f"figures/{profile}/report.html",
+        f".run/{profile}/report.html",
 
 rule data:
     output:
@@ -77,3 +79,16 @@ rule notebook:
     threads: int(config.get("threads") or os.cpu_count())
     shell:
         "{python} notebooks/batch.py {wildcards.name} {params.options} --device {params.device}"
+
+rule report:
+    input:
+        expand([record, executed, ran], name=[*chosen, "index"]),
+        "README.md",
+        [str(path) for path in Path(workflow.basedir, "irlg/artifact/page").glob("*.*")],
+    output:
+        f"figures/{profile}/report.html",
+        touch(f".run/{profile}/report.html"),
+    params:
+        profile=profile,
+    shell:
+        "{python} -m irlg report --profile {params.profile}"

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'USAGE'
-usage: ./run_all.sh [options]     run the notebooks, rebuild figures/, print a summary
+usage: ./run_all.sh [options]     run the notebooks, rebuild figures/ and its report, print a summary
        ./run_all.sh test          lint, types and tests
 
   --profile smoke|quick|paper    how much to run (quick: minutes on two cores; paper: all trials)
@@ -131,6 +131,7 @@ snakemake --cores "$((threads * jobs))" --quiet all --keep-going --rerun-incompl
 ((status != 3)) || exit 2
 if compgen -G "notebooks/executed/$profile/*.partial.ipynb" >/dev/null; then
   "$python" notebooks/batch.py index --profile "$profile" || status=1 # of what did finish
+  "$python" -m irlg report --profile "$profile" || status=1
 fi
 echo
 "$python" -m irlg summary --profile "$profile" --only "$only" || status=1

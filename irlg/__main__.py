@@ -16,7 +16,7 @@ from irlg.data.datasets import POLICIES
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="irlg", description=__doc__)
-    jobs = parser.add_subparsers(dest="job", required=True, metavar="audit | data | summary | readme | verify")
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="audit | data | summary | readme | report | verify")
     command.add_arguments(jobs.add_parser("audit"))
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--profile", help="a folder of figures/: quick, but for `verify` paper")
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shared.add_argument("--out", type=Path, default=Path("data.json"), help="where `data` writes what it found")
     shared.add_argument("--only", default="", help="letters of the notebooks that `summary` is about")
     shared.add_argument("--quick", action="store_true", help="have `verify` run one cheap notebook again (seconds)")
-    for name in ("data", "summary", "readme", "verify"):
+    for name in ("data", "summary", "readme", "report", "verify"):
         jobs.add_parser(name, parents=[shared])
     given = parser.parse_args(arguments)
     if given.job == "audit":
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return workflow.prepare_data(given.out, given.policy, given.data)
     if given.job == "summary":
         return workflow.summarise(given.profile or "quick", given.only)
+    if given.job == "report":
+        return workflow.write_report(given.profile or "quick")
     if given.job == "verify":
         return workflow.verify_all(given.profile or "paper", given.quick)
     return workflow.write_documents()

@@ -95,6 +95,23 @@ def test_every_notebook_executes_and_leaves_a_record(checkout, smoke):
         assert "".join(claim).startswith("# ") and "Running" not in "".join(claim)
 
 
+def test_the_report_has_every_part(checkout, smoke):
+    text = report(checkout)
+    assert re.findall(r'<section id="(\w+)" class="part">', text) == list(NAMES[:-1])
+    assert re.findall(r'<details class="notebook" id="notebook-(\w+)">', text) == list(NAMES[:-1])
+    pictures = list((checkout / "figures" / "smoke").glob("*.png"))
+    assert text.count("<figure ") == text.count('src="data:image/png;base64,') == len(pictures) > 0
+    assert "Stand-ins for" in text and "has not run" not in text
+
+
+def report(checkout):
+    return (checkout / "figures" / "smoke" / "report.html").read_text(encoding="utf-8")
+
+
+def outside_provenance(text):
+    return re.sub(r'<section id="provenance">.*?</section>', "", text, flags=re.DOTALL)
+
+
 def test_what_a_run_leaves_is_fine(checkout, smoke):
     command = [sys.executable, "-m", "irlg", "verify", "--profile", "smoke"]
     result = subprocess.run(command, cwd=checkout, env=environment(checkout), capture_output=True, text=True)
@@ -131,10 +148,11 @@ def test_a_notebooks_own_part_of_the_package_is_no_other_notebooks_reason_to_run
 def test_same_seed_same_bytes(checkout, smoke, data):
     folder = checkout / "figures" / "smoke"
     names = ("F_trials.csv", "table_4.md", "F_unique_failure.png")
-    before = [(folder / name).read_bytes() for name in names]
+    before, page = [(folder / name).read_bytes() for name in names], report(checkout)
     again = run_all(checkout, "--data", str(data), "--only", "F", "--force")
     assert sorted(started(again)) == ["F_data_distributions", "index"]
     assert [(folder / name).read_bytes() for name in names] == before
+    assert page != report(checkout) and outside_provenance(page) == outside_provenance(report(checkout))
 
 
 def test_data_that_come_later_are_looked_at(checkout, tmp_path):
@@ -158,6 +176,7 @@ def test_a_failing_cell_stops_one_notebook_and_no_other(checkout, smoke, data):
     assert failed.returncode != 0
     assert sorted(started(failed)) == ["A_gradient_formula", "B_architectures", "index"]  # of what did finish
     assert "B_architectures FAILED: ValueError: first line\n" in failed.stdout
+    assert "This notebook did not finish: ValueError: first line." in report(checkout)
     executed = checkout / "notebooks" / "executed" / "smoke"
     partial = json.loads((executed / "B_architectures.partial.ipynb").read_text(encoding="utf-8"))
     assert "ValueError" in json.dumps(partial) and not (executed / "B_architectures.ipynb").exists()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from irlg.appendix import documents
 from irlg.appendix.summary import follows, summary
-from irlg.artifact import again, records, report, verify
+from irlg.artifact import again, page, records, report, verify
+from irlg.artifact.page import whole
 from irlg.artifact.summary import failed, plain, stand_ins
 from irlg.data.datasets import NAMES, open_images
 
@@ -48,10 +49,25 @@ def summarise(profile: str, only: str) -> int:
     stopped = [failure for failure in report.failures(profile) if not only or failure[0][0] in f"{only}i"]
     for name, error, partial in stopped:
         print(f"\n{name} FAILED: {error}\n  as far as it came: {partial}")
+    if (whole_page := Path("figures", profile, page.NAME)).exists():
+        print(f"\nAll of it on one page, to begin with: {whole_page}", end="")
     print(f"\nNotebooks as they ran: notebooks/executed/{profile}/, first index.ipynb. Tables, pictures, records:")
     claims = Path("figures", profile, "claims.md")
     print(f"figures/{profile}/." + (f" Every claim, with intervals: {claims}" if claims.exists() else ""))
     return 1 if stopped else 0
+
+
+def write_report(profile: str) -> int:
+    """Write the page of a profile, with whatever has run. **Returns:** 0."""
+    path = Path("figures", profile, page.NAME)
+    records.write_text(path, made_report(profile))
+    say(f"report: {path}, {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def made_report(profile: str) -> str:
+    """The page of a profile."""
+    return whole.whole(Path(), profile, summary(Path("figures", profile)))
 
 
 def verify_all(profile: str, quick: bool) -> int:
@@ -60,6 +76,7 @@ def verify_all(profile: str, quick: bool) -> int:
 
     def looked_at() -> Iterator[verify.Item]:
         yield from verify.verify(folder, follows)
+        yield verify.whole_page(folder / page.NAME, lambda: made_report(profile), whole.made_with())
         if profile == "paper":
             yield from (verify.document(Path(name), lambda: documents.blocks(folder)) for name in documents.DOCUMENTS)
         if quick:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from irlg.artifact import code, records, report
+from irlg.artifact import code, page, records, report
 from irlg.artifact.derived import Derived, Follows
 
 Verdict = Literal["fine", "stale", "wrong"]
@@ -50,7 +50,7 @@ def verify(folder: Path, follows: Callable[[str], Follows]) -> Iterator[Item]:
         yield unchanged(record)
     if not named:
         yield Item(str(folder), "wrong", "no record there")
-    elif nobodys := sorted({path.name for path in folder.iterdir()} - named):
+    elif nobodys := sorted({path.name for path in folder.iterdir()} - named - {page.NAME}):
         yield Item(str(folder), "stale", f"in no record: {', '.join(nobodys)}")
 
 
@@ -123,16 +123,33 @@ def document(path: Path, blocks: Callable[[], Mapping[str, str]]) -> Item:
         text = path.read_text(encoding="utf-8")
         if report.WRITTEN not in text:
             return "has no marked block"
-        right = report.filled(text, blocks())
-        if text == right:
-            return ""
-        pairs = enumerate(zip(text, right, strict=False))
-        place = next((at for at, (one, other) in pairs if one != other), min(len(text), len(right)))
-        line, start = text.count("\n", 0, place) + 1, max(text.rfind("\n", 0, place) + 1, place - 40)
-        here, there = (one[start : place + 40].partition("\n")[0] for one in (text, right))
-        return f"line {line} says “{here}”, the records “{there}”"
+        return _parted(text, report.filled(text, blocks()))
 
     return _compared(path.name, difference, "its marked blocks are what the records say")
+
+
+def whole_page(path: Path, made: Callable[[], str], made_with: str) -> Item:
+    """Whether the report is what would be made now.
+
+    **Arguments:** `made`: the report, made again; `made_with`: the versions of what would make it, as it says them.
+    """
+    if not path.exists():
+        return Item(path.name, "stale", "not there: `python -m irlg report` makes it")
+    text = path.read_text(encoding="utf-8")
+    if made_with not in text:
+        return Item(path.name, "stale", f"made with other versions than {made_with}")
+    return _compared(path.name, lambda: _parted(text, made()), "what records and notebooks say")
+
+
+def _parted(text: str, right: str) -> str:
+    """Where two texts part, and what they say there; empty where they do not."""
+    if text == right:
+        return ""
+    pairs = enumerate(zip(text, right, strict=False))
+    place = next((at for at, (one, other) in pairs if one != other), min(len(text), len(right)))
+    line, start = text.count("\n", 0, place) + 1, max(text.rfind("\n", 0, place) + 1, place - 40)
+    here, there = (one[start : place + 40].partition("\n")[0] for one in (text, right))
+    return f"line {line} says “{here}”, the records “{there}”"
 
 
 def _compared(name: str, difference: Callable[[], str], good: str) -> Item:
