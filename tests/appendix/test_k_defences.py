@@ -68,7 +68,7 @@ def test_what_the_server_sees_of_dp_sgd_is_the_last_layer_of_clipped_instances(t
 
 
 def test_every_defence_leaves_something_to_attack_but_one_and_batches_are_the_same(target):
-    settings, rows = trials.attacked([target], 1, 0)
+    settings, rows = trials.attacked([target], 1, 1, 0)
     at_24 = settings[settings.K.eq(trials.SIZE)]
     assert [*at_24.defence] == [name for name in DEFENCES if name != "withheld"]
     assert {*settings[settings.K.eq(128)].defence} == {*defences.NOISY}
@@ -79,16 +79,16 @@ def test_every_defence_leaves_something_to_attack_but_one_and_batches_are_the_sa
     clipped = full[full.defence == "clipped"]
     assert {trials.AS_SENT, trials.UNKNOWN} < {*clipped.method}
     assert "irlg" not in {*full[full.defence == "no bias"].method} and full.le_acc.between(0, 1).all()
-    again = trials.attacked([target], 1, 0)[1]
+    again = trials.attacked([target], 1, 1, 0)[1]
     pd.testing.assert_frame_equal(rows.drop(columns="ms"), again.drop(columns="ms"))
 
 
 def test_cells_are_kept_for_an_interrupted_run(target, monkeypatch, tmp_path):
     monkeypatch.setenv("IRLG_JOBS", str(tmp_path))
     one = trials.Target(target.server, (trials.SIZE,), ("none",))
-    first = trials.attacked([one], 1, 0)[1]
+    first = trials.attacked([one], 1, 1, 0)[1]
     monkeypatch.setattr(trials, "_cell", None)
-    pd.testing.assert_frame_equal(first, trials.attacked([one], 1, 0)[1])
+    pd.testing.assert_frame_equal(first, trials.attacked([one], 1, 1, 0)[1])
 
 
 def test_spread_is_even(target):
@@ -223,8 +223,8 @@ def test_the_price_is_the_least_noise_from_which_on_no_batch_is_exact():
     _, _, defended, _ = made_up()
     noise, private = _priced(defended)
     assert (noise["strength"], noise["before"], noise["exact"]) == (0.03, 0.25, 0.0)
-    assert noise["i_rec"] == 0.75 and prices.strength(noise) == "std 0.03"
-    assert (private["strength"], private["epsilon"]) == (1.0, 0.5) and prices.strength(private) == "σ = 1"
+    assert noise["i_rec"] == 0.75 and prices.strength(noise) == "noise 0.03"
+    assert (private["strength"], private["epsilon"]) == (1.0, 0.5) and prices.strength(private) == "DP-SGD 1"
     leaky = defended.assign(exact=defended.exact.where(defended.defence != "noise 0.1", 1.0))
     assert math.isnan(_priced(leaky)[0]["strength"]) and prices.strength(_priced(leaky)[0]) == "none that was tried"
     shut = defended.assign(exact=0.0)
@@ -259,14 +259,19 @@ def test_advice_is_made_of_the_rows():
     text = advice.advice(defended, prices.prices(defended), tables.differences(settings, rows), costs)
     lines = text.splitlines()
     assert [line.split(".")[0] for line in lines] == [str(number + 1) for number in range(len(lines))]
-    assert "exact in 100% (FCN-3 untrained) of batches of 24" in lines[0]
-    assert (
-        "std 0.03 (FCN-3 untrained)" in lines[1] and "names 0.75 of the instances (IRec), and not looking 0.50" in text
-    )
-    assert "σ = 1 (FCN-3 untrained)" in text and "ε = 0.5" in text
-    assert "**Signs alone**: exact in 1.00, llg on FCN-3 untrained" in text
-    assert "with 20% of them or fewer" in text and "furthest llg, by 1.00, at signs" in text
-    assert lines[-1].startswith(f"{len(lines)}. **What to do**") and "The cheapest, noise 0.003," in lines[-1]
+    assert "withhold the last layer" in lines[0]
+    assert "one of these: noise 0.003 (-2.0), noise 0.03 (-3.0), " in lines[0] and "signs" not in lines[0]
+    assert "at ε up to 10 FCN-3 loses 8.0 points of accuracy at least" in lines[0]
+    assert "exact in 100% (FCN-3 untrained) of batches of 24" in lines[1]
+    assert "is noise 0.03 (FCN-3 untrained). With noise 0.03 FCN-3 loses 3.0 points" in lines[2]
+    assert "names 0.75 of the instances (IRec), and not looking 0.50" in lines[2]
+    assert "is DP-SGD 1 (FCN-3 untrained)" in lines[3] and "ε = 0.5" in lines[3]
+    assert "**Signs**: exact in 1.00 (most by llg, FCN-3 untrained), IRec 1.00; FCN-3 loses" in text
+    assert "on any network with 20% of them" in text and "furthest llg, by 1.00, at signs" in lines[-1]
+    assert len(lines) == 9  # at one K alone
+    gains, blind = costs.assign(lost=-0.01), defended.assign(i_rec=0.5)
+    hidden = advice.advice(blind, prices.prices(blind), tables.differences(settings, rows), gains)
+    assert "above not looking with noise 0.001 (+1.0)" in hidden and "FCN-3 gains 1.0 points" in hidden
 
 
 def test_published_rows_hold_where_they_lie_in_our_interval():
@@ -290,9 +295,9 @@ def test_claims_say_what_is_sure_and_what_leaks():
     found = claims.claims(settings, rows, accuracies())
     verdicts = {claim.claim.split(":")[0]: claim.verdict for claim in found}
     assert verdicts["Noise that brings exact batches under 5% leaves nothing to recall"] == "no"
-    assert verdicts["FCN-3, untrained, K = 24"] == "measured" and verdicts["Defended gradients"] == "too few"
+    assert verdicts["FCN-3, untrained, K = 24"] == "measured" and verdicts["All defences but DP-SGD"] == "too few"
     full = tables.full(settings, rows)
-    assert claims.sure(full.assign(probability=0.9999)).verdict == "fails"
+    assert claims.sure(full.assign(probability=0.9999), "x").verdict == "fails"
     trained = tables.full(*frames("LeNet-5", 100, "CIFAR-100", "9 steps"))
     (claim,) = claims.trained(trained.assign(method=trained.method.replace("llg", "irlg")))
     assert claim.ours == "1.000, and 0.970" and claim.verdict == "measured"

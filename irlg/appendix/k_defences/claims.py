@@ -30,7 +30,7 @@ def claims(settings: pd.DataFrame, trials: pd.DataFrame, accuracy: pd.DataFrame)
         *trained(rows),
         *(_price(row) for row in priced.to_dict("records")),
         *_leaks(priced),
-        sure(rows),
+        *(sure(part, text) for text, part in _told(rows)),
         ahead(tables.differences(settings, trials)),
     ]
 
@@ -88,7 +88,7 @@ def trained(rows: pd.DataFrame) -> list[Claim]:
 
 
 def _price(row: dict[str, object]) -> Claim:
-    private = f", ε = {tables.epsilon(float(str(row['epsilon'])))}" if row["kind"] == "DP-SGD" else ""
+    private = "" if pd.isna(row["epsilon"]) else f", ε = {tables.epsilon(float(str(row['epsilon'])))}"
     lost = "" if pd.isna(row["lost"]) else f", accuracy lost {row['lost']:+.3f}"
     return Claim(
         claim=f"{row['network']}, {row['training']}, K = {row['K']}: least {row['kind']} with under {LIMIT:.0%} exact",
@@ -121,15 +121,22 @@ def _leaks(priced: pd.DataFrame) -> list[Claim]:
     ]
 
 
-def sure(rows: pd.DataFrame) -> Claim:
-    """Whether answers of the lattice at p > `SURE` are ever wrong, under all defences together."""
+def _told(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Rows whose instances all weigh the same, as the lattice takes it, and those of DP-SGD, which do not."""
+    private = rows.kind == "DP-SGD"
+    parts = {"All defences but DP-SGD": rows[~private], "DP-SGD and clipping": rows[private]}
+    return [(text, part) for text, part in parts.items() if len(part)]
+
+
+def sure(rows: pd.DataFrame, text: str) -> Claim:
+    """Whether answers of the lattice at p > `SURE` are ever wrong, under these defences together."""
     ours = rows[rows.method == LATTICE].assign(exact=lambda part: part.exact.eq(1))
     n, right = certain(ours)
     wrong = ours[(ours.probability > SURE) & ~ours.exact]
     where = ", ".join(f"{name} {len(part)}" for name, part in wrong.groupby("defence", sort=False))
     verdict = "fails" if right < n else "too few" if n < ENOUGH_SURE else "holds"
     return Claim(
-        claim=f"Defended gradients: batches answered at p > {SURE:g} are exact, all of them aimed at",
+        claim=f"{text}: batches answered at p > {SURE:g} are exact, all of them aimed at",
         paper="n/a",
         ours=f"{right:,} of {n:,}" + (f" (wrong: {where})" if where else ""),
         n=n,

@@ -26,7 +26,19 @@ def prices(defended: pd.DataFrame) -> pd.DataFrame:
 
 
 def _least(group: pd.DataFrame, tried: pd.DataFrame) -> dict[str, object]:
-    names = ["method", "exact", "exact_low", "exact_high", "i_rec", "recalls", "trivial_i_rec", "lost", "epsilon", "N"]
+    names = [
+        "defence",
+        "method",
+        "exact",
+        "exact_low",
+        "exact_high",
+        "i_rec",
+        "recalls",
+        "trivial_i_rec",
+        "lost",
+        "epsilon",
+        "N",
+    ]
     steps = pd.concat([group[group.defence == "none"].assign(strength=0.0), tried])
     enough = steps.exact.lt(LIMIT).to_numpy()
     number = len(steps) - int(np.cumprod(enough[::-1]).sum())  # from where on all are
@@ -56,8 +68,6 @@ def prices_view(table: pd.DataFrame) -> str:
 
 def strength(row: pd.Series | dict[str, object]) -> str:
     """The least strength of a row of `prices`, in words."""
-    least = row["strength"]
-    assert isinstance(least, float)
-    if np.isnan(least):
+    if pd.isna(row["strength"]):
         return "none that was tried"
-    return ("σ = " if row["kind"] == "DP-SGD" else "std ") + f"{least:g}" if least else "not needed"
+    return "not needed" if row["defence"] == "none" else str(row["defence"])

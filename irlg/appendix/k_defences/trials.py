@@ -21,7 +21,8 @@ from irlg.restoration import Auxiliary, Restoration
 SIZE, LARGER = 24, (128, 512)  # K, and those of the defence that is to send larger batches
 TRIVIAL = ("zeros", "prior", "spread")  # answers that look at no gradient, and so are scored once for each K
 LATTICE = "lattice"
-AS_SENT, UNKNOWN = "lattice, as sent", "lattice, scale unknown"  # of clipped gradients; else they are rescaled
+AS_SENT, UNKNOWN = "lattice, as sent", "lattice, scale unknown"  # of clipped gradients, beside those rescaled
+SLOW = ("clipped", "no bias")  # where the lattice has to find the scale
 CODE = ("", "appendix", "appendix/k_defences", "restoration", "restoration/lattice", "restoration/rivals")
 
 
@@ -72,8 +73,8 @@ def _factors(clients: Clients, images: ImageSet) -> Tensor:
     return shrunk(norms(clients.model, pixels, torch.as_tensor(images.labels, device=device)))
 
 
-def attacked(targets: Sequence[Target], count: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`count` batches of each cell: its settings, a row each, and the trials, a row a batch and method.
+def attacked(targets: Sequence[Target], count: int, few: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`count` batches of each cell, `few` of `SLOW` ones: settings, a row a cell, and trials, a row a batch and method.
 
     Of the trials `setting` is the row of the settings; `le` and `ln` count the classes whose existence and whose
     number are right, `recalled` the instances; `off` is Σ|n̂ − n|, `p` what the lattice states, `ms` milliseconds.
@@ -83,13 +84,14 @@ def attacked(targets: Sequence[Target], count: int, seed: int) -> tuple[pd.DataF
     for target in targets:
         for size, name in target.cells():
             defence, about = DEFENCES[name], target.server.clients.about
+            tries = min(count, few) if name in SLOW else count
             typical = target.typical if defence.multiplier is not None else 1.0
             place = {"setting": len(settings), "defence": name, "kind": defence.kind, "strength": defence.strength}
-            settings.append(place | {"K": size, "trials": count, "typical": typical} | about)
-            made_of = (target.under, about, len(target.server.clients.labels), count, seed, jobs.sources(*CODE))
+            settings.append(place | {"K": size, "trials": tries, "typical": typical} | about)
+            made_of = (target.under, about, len(target.server.clients.labels), tries, seed, jobs.sources(*CODE))
             rows = jobs.kept(
                 f"k {target.server.name} {size} {name}",
-                lambda target=target, size=size, name=name: _cell(target, size, name, count, seed),  # type: ignore[misc]
+                lambda target=target, size=size, name=name, tries=tries: _cell(target, size, name, tries, seed),  # type: ignore[misc]
                 *made_of,
             )
             trials.append(rows.assign(setting=place["setting"]))
@@ -139,7 +141,7 @@ def _tried(target: Target, size: int, name: str, trial: int, seed: int) -> Itera
     yield from compare(first, left_out=() if name == "none" else TRIVIAL)
     if name == "none":
         yield {"method": "spread", "seconds": 0.0, **score(_spread(first.counts, size), first)}
-    if clipped:
+    if name == "clipped":
         as_sent = case(1.0)
         unknown = replace(as_sent, observation=replace(as_sent.observation, divisor="unknown"))
         others = set(contenders()) - {LATTICE}
