@@ -24,6 +24,7 @@ NAMES = (
     "G_lattice_counts",
     "H_clients",
     "I_trained_networks",
+    "K_defences",
     "index",
 )
 

@@ -260,9 +260,9 @@ def test_advice_is_made_of_the_rows():
     lines = text.splitlines()
     assert [line.split(".")[0] for line in lines] == [str(number + 1) for number in range(len(lines))]
     assert "withhold the last layer" in lines[0]
-    assert "one of these: noise 0.003 (-2.0), noise 0.03 (-3.0), " in lines[0] and "signs" not in lines[0]
+    assert "one of these: noise 0.003 (2.0), noise 0.03 (3.0), " in lines[0] and "signs" not in lines[0]
     assert "at ε up to 10 FCN-3 loses 8.0 points of accuracy at least" in lines[0]
-    assert "exact in 100% (FCN-3 untrained) of batches of 24" in lines[1]
+    assert "exact in 100% (FCN-3 untrained) of batches of 24; IRec is 1.00, and without looking 0.50" in lines[1]
     assert "is noise 0.03 (FCN-3 untrained). With noise 0.03 FCN-3 loses 3.0 points" in lines[2]
     assert "names 0.75 of the instances (IRec), and not looking 0.50" in lines[2]
     assert "is DP-SGD 1 (FCN-3 untrained)" in lines[3] and "ε = 0.5" in lines[3]
@@ -271,7 +271,7 @@ def test_advice_is_made_of_the_rows():
     assert len(lines) == 9  # at one K alone
     gains, blind = costs.assign(lost=-0.01), defended.assign(i_rec=0.5)
     hidden = advice.advice(blind, prices.prices(blind), tables.differences(settings, rows), gains)
-    assert "above not looking with noise 0.001 (+1.0)" in hidden and "FCN-3 gains 1.0 points" in hidden
+    assert "above not looking with noise 0.001 (-1.0)" in hidden and "FCN-3 gains 1.0 points" in hidden
 
 
 def test_published_rows_hold_where_they_lie_in_our_interval():
@@ -319,3 +319,25 @@ def test_networks_are_attacked_before_and_after_and_under_their_own_defence(digi
     names = [each.server.clients.training for each in targets]
     assert names[:2] == ["untrained", "7 steps"] and {*names[2:]} == {"7 steps under it"}
     assert [each.defences for each in targets[2:]] == [(name,) for name in networks.TAUGHT]
+
+
+def test_the_summary_names_the_least_defence_by_network(tmp_path):
+    _, _, defended, _ = made_up()
+    prices.prices(defended).to_csv(tmp_path / "K_prices.csv", index=False)
+    (row,) = claims.findings(tmp_path, [])
+    assert row.paper == "LnAcc 0.973 at noise 0.01 (logs)"
+    assert "noise: noise 0.03 (FCN-3 untrained); DP-SGD: DP-SGD 1 (FCN-3 untrained)" in row.here
+
+
+def test_tables_and_claims_are_made_again_of_the_committed_rows(tmp_path):
+    settings, rows = frames()
+    for name, frame in zip(claims.ALL, (settings, rows, accuracies()), strict=True):
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    again = [pd.read_csv(tmp_path / f"{name}.csv") for name in claims.ALL]
+    assert claims.claims_again(tmp_path, []) == claims.claims(settings, rows, accuracies())
+    for derived in claims.DERIVED:
+        sources = [again[claims.ALL.index(name)] for name in derived.sources]
+        derived.make(*sources).to_csv(tmp_path / f"{derived.stem}.csv", index=False)
+        text = derived.view(derived.make(*sources)) if derived.view else ""
+        (tmp_path / f"{derived.stem}.md").write_text(text, encoding="utf-8")
+        assert derived.difference(tmp_path) == ""

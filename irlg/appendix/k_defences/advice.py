@@ -24,7 +24,7 @@ def advice(defended: pd.DataFrame, prices: pd.DataFrame, gaps: pd.DataFrame, cos
     rows, paid = defended[defended.K.eq(SIZE)], costs[costs.K.eq(SIZE)].set_index("defence")
     lines = [
         _conclusion(rows, paid),
-        f"**Without a defence** the best method is exact in {_shares(rows[rows.kind == 'none'])} of batches of {SIZE}.",
+        _undefended(rows[rows.kind == "none"]),
         _priced(prices, "noise", "Noise"),
         _priced(prices, "DP-SGD", "DP-SGD"),
         _tried(rows, "clipped", "Clipping without noise", paid),
@@ -46,8 +46,10 @@ def _listed(parts: Iterable[str]) -> str:
     return ", ".join(parts)
 
 
-def _shares(rows: pd.DataFrame) -> str:
-    return _listed(f"{r.exact:.0%} ({_name(r)})" for _, r in rows.iterrows())
+def _undefended(rows: pd.DataFrame) -> str:
+    shares = _listed(f"{r.exact:.0%} ({_name(r)})" for _, r in rows.iterrows())
+    recall = f"IRec is {_range(rows.i_rec)}, and without looking {_range(rows.trivial_i_rec)}"
+    return f"**Without a defence** the best method is exact in {shares} of batches of {SIZE}; {recall}."
 
 
 def _range(values: pd.Series) -> str:
@@ -62,7 +64,7 @@ def _change(lost: float) -> str:
 def _costing(names: Iterable[str], paid: pd.DataFrame) -> str:
     """Defences from the cheapest to the dearest, with what FCN-3 loses by each."""
     lost = paid.lost[[*names]].sort_values(kind="stable")
-    return _listed(f"{name} ({-100 * points:+.1f})" for name, points in lost.items())
+    return _listed(f"{name} ({100 * points:.1f})" for name, points in lost.items())
 
 
 def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
@@ -74,7 +76,9 @@ def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
     if len(silent):
         text = f"**What to do**: no method recalls {HELPFUL:g} above not looking with {_costing(silent, paid)}"
     text += f". To keep exact batches under {LIMIT:.0%} on every network takes one of these: " + (
-        f"{_costing(inexact, paid)} (points of accuracy gained by FCN-3)" if len(inexact) else "none that was tried"
+        f"{_costing(inexact, paid)}; in brackets, the points of accuracy that FCN-3 loses"
+        if len(inexact)
+        else "none that was tried"
     )
     bounded = paid[paid.epsilon <= PRIVATE]
     if len(bounded):

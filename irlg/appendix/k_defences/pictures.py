@@ -51,7 +51,8 @@ def over_strength(defended: pd.DataFrame, kind: str, label: str) -> Figure:
     figure, axes = panels(lines, columns, (10.4, 2.7 * lines + 0.4))
     for axis, ((network, training), group) in zip(axes, groups, strict=False):
         _curves(axis, group.sort_values("strength"))
-        axis.set(title=f"{network}, {training}", xlabel=label)
+        axis.set_xlabel(label)
+        axis.set_title(f"{network}, {training}", fontsize=10)
     for axis in axes[len(groups) :]:
         axis.remove()
     handles, labels = axes[0].get_legend_handles_labels()
@@ -101,9 +102,12 @@ def over_size(defended: pd.DataFrame) -> Figure:
     shown = [name for name in ("none", "noise 0.001", "noise 0.003", "noise 0.01") if name in set(rows.defence)]
     figure, axes = panels(1, len(groups), (10.4, 3.2))
     for axis, ((network, training), group) in zip(axes, groups, strict=True):
-        for name, colour, marker in zip(shown, (BLUE, GREEN, ORANGE, GREY), "osD^", strict=False):
+        # Thinner from line to line: those below are seen where they are the same.
+        for name, colour, marker, width in zip(
+            shown, (BLUE, GREEN, ORANGE, GREY), "osD^", (5, 3.4, 2, 1), strict=False
+        ):
             line = group[group.defence == name].sort_values("K")
-            axis.plot(line.K, line.exact, f"{marker}-", ms=4, color=colour, label=f"exact, {name}")
+            axis.plot(line.K, line.exact, f"{marker}-", ms=3 + width, lw=width, color=colour, label=f"exact, {name}")
             if name == "none":
                 axis.plot(line.K, line.accuracy, "k:", lw=1, label="accuracy, none")
         sizes = sorted(set(group.K))
