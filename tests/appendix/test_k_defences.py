@@ -58,7 +58,7 @@ def test_what_the_server_sees_of_dp_sgd_is_the_last_layer_of_clipped_instances(t
     each = by_autograd(clients.model, clients.images.load(np.arange(6)), clients.labels[:6])
     wanted = (each / each.norm(dim=1, keepdim=True).clamp_min(NORM)).mean(dim=0)[-10:]  # of the head's bias
     torch.testing.assert_close(seen.grad_bias, wanted)
-    noisy = DEFENCES["DP-SGD 1"]
+    noisy = DEFENCES["DP-SGD σ=1"]
     assert noisy.noise(20) == NORM / 20 and clipped.noise(20) == 0 == DEFENCES["none"].noise(20)
     half = defences.observed(target.server, noisy, chosen, np.random.default_rng(0), target.factors(chosen), 0.5)
     assert half.noise == pytest.approx(2 * NORM / 6)
@@ -114,7 +114,7 @@ def test_training_goes_by_what_is_sent(lesson):
 
 
 def test_the_study_trains_each_defence_and_larger_batches_take_fewer_steps(lesson, monkeypatch):
-    chosen = {name: DEFENCES[name] for name in ("none", "noise 0.1", "no bias", "DP-SGD 1", "clipped", "withheld")}
+    chosen = {name: DEFENCES[name] for name in ("none", "noise 0.1", "no bias", "DP-SGD σ=1", "clipped", "withheld")}
     monkeypatch.setattr(training, "DEFENCES", chosen)
     monkeypatch.setattr(training, "NOISY", ("none", "noise 0.1"))
     accuracy, models = training.study(lesson, (24, 128, 10**6), 400, 2, 0, "cpu")
@@ -137,14 +137,14 @@ def test_epsilon_is_that_of_one_gaussian_step_and_falls_with_noise():
     assert found == pytest.approx(by_hand, rel=1e-9)
     falling = [training.epsilon_of(DEFENCES[defences.dp_name(s)], 24, 500, 50_000) for s in defences.MULTIPLIERS]
     assert math.isinf(falling[0]) and falling == sorted(falling, reverse=True)
-    assert training.epsilon_of(DEFENCES["DP-SGD 1"], 24, 500, 50_000) < training.epsilon_of(
-        DEFENCES["DP-SGD 1"], 24, 1000, 50_000
+    assert training.epsilon_of(DEFENCES["DP-SGD σ=1"], 24, 500, 50_000) < training.epsilon_of(
+        DEFENCES["DP-SGD σ=1"], 24, 1000, 50_000
     )
 
 
 def test_without_an_accountant_there_is_no_epsilon(monkeypatch):
     monkeypatch.setattr(training, "find_spec", lambda name: None)
-    assert math.isnan(training.epsilon_of(DEFENCES["DP-SGD 1"], 24, 500, 50_000))
+    assert math.isnan(training.epsilon_of(DEFENCES["DP-SGD σ=1"], 24, 500, 50_000))
     assert math.isnan(training.epsilon_of(DEFENCES["none"], 24, 500, 50_000))
     assert "[defences]" in training.NO_ACCOUNTANT
 
@@ -161,7 +161,7 @@ MADE_UP = {
     "int8": (4, 4),
     "signs": (0, 4),
     "clipped": (2, 4),
-    "DP-SGD 1": (0, 0),
+    "DP-SGD σ=1": (0, 0),
     "no bias": (4, 0),
 }
 
@@ -224,7 +224,7 @@ def test_the_price_is_the_least_noise_from_which_on_no_batch_is_exact():
     noise, private = _priced(defended)
     assert (noise["strength"], noise["before"], noise["exact"]) == (0.03, 0.25, 0.0)
     assert noise["i_rec"] == 0.75 and prices.strength(noise) == "noise 0.03"
-    assert (private["strength"], private["epsilon"]) == (1.0, 0.5) and prices.strength(private) == "DP-SGD 1"
+    assert (private["strength"], private["epsilon"]) == (1.0, 0.5) and prices.strength(private) == "DP-SGD σ=1"
     leaky = defended.assign(exact=defended.exact.where(defended.defence != "noise 0.1", 1.0))
     assert math.isnan(_priced(leaky)[0]["strength"]) and prices.strength(_priced(leaky)[0]) == "none that was tried"
     shut = defended.assign(exact=0.0)
@@ -265,7 +265,7 @@ def test_advice_is_made_of_the_rows():
     assert "exact in 100% (FCN-3 untrained) of batches of 24; IRec is 1.00, and without looking 0.50" in lines[1]
     assert "is noise 0.03 (FCN-3 untrained). With noise 0.03 FCN-3 loses 3.0 points" in lines[2]
     assert "names 0.75 of the instances (IRec), and not looking 0.50" in lines[2]
-    assert "is DP-SGD 1 (FCN-3 untrained)" in lines[3] and "ε = 0.5" in lines[3]
+    assert "is DP-SGD σ=1 (FCN-3 untrained)" in lines[3] and "ε = 0.5" in lines[3]
     assert "**Signs**: exact in 1.00 (most by llg, FCN-3 untrained), IRec 1.00; FCN-3 loses" in text
     assert "on any network with 20% of them" in text and "furthest llg, by 1.00, at signs" in lines[-1]
     assert len(lines) == 9  # at one K alone

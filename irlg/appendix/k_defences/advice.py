@@ -58,7 +58,8 @@ def _range(values: pd.Series) -> str:
 
 
 def _change(lost: float) -> str:
-    return f"{'gains' if lost < 0 else 'loses'} {abs(100 * lost):.1f} points of accuracy"
+    points = f"{abs(100 * lost):.1f} points of accuracy"
+    return f"{'gains' if lost < 0 else 'loses'} {points}" if points[:3] != "0.0" else "loses no accuracy"
 
 
 def _costing(names: Iterable[str], paid: pd.DataFrame) -> str:

@@ -44,7 +44,7 @@ class Defence:
 
 def dp_name(multiplier: float) -> str:
     """How DP-SGD of a σ is called."""
-    return f"DP-SGD {multiplier:g}" if multiplier else "clipped"
+    return f"DP-SGD σ={multiplier:g}" if multiplier else "clipped"
 
 
 DEFENCES = {
