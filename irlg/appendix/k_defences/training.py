@@ -20,7 +20,7 @@ from irlg.data.sampling import Indices, stream
 from irlg.models import Classifier, build, fcn3
 
 RATE, LARGER_RATE = 0.1, 0.3  # of learning, at the smallest K and at larger ones
-# Of 0.01, 0.03, 0.1, 0.3, 1 and 3 those that did better by half a point or more, on 12,000 images of seed 900 (two splits).
+# Of 0.01, 0.03, 0.1, 0.3, 1 and 3 those better by half a point or more, on 12,000 images of seed 900, over two splits.
 RATES = {
     ("noise 0.03", 24): 0.03,
     ("noise 0.1", 24): 0.01,
