@@ -24,6 +24,8 @@ NAMES = (
     "G_lattice_counts",
     "H_clients",
     "I_trained_networks",
+    "J_comparison",
+    "K_defences",
     "index",
 )
 

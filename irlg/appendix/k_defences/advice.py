@@ -1,0 +1,155 @@
+"""What a defender should do, in ten lines made of the rows; nothing here runs an experiment."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from irlg.appendix.k_defences.prices import HELPFUL, strength
+from irlg.appendix.k_defences.tables import LIMIT, UNDER, beaten, epsilon
+from irlg.appendix.k_defences.trials import SIZE
+
+PRIVATE = 10.0  # ε up to which DP-SGD is said to promise anything
+ELSEWHERE = (
+    "nothing of its gradient is seen then, but somebody has to train that layer, or it stays at random as here; and"
+    " others restored labels without it (Gradient Bridge, 2024, by its own report over 80 %)"
+)
+
+
+def advice(defended: pd.DataFrame, prices: pd.DataFrame, gaps: pd.DataFrame, costs: pd.DataFrame) -> str:
+    """Ten lines of Markdown: what to do, what each defence hides and costs, and where a rival wins.
+
+    **Arguments:** as of `tables.defended`, `prices.prices`, `tables.differences` and `tables.costs`.
+    """
+    rows, paid = defended[defended.K.eq(SIZE)], costs[costs.K.eq(SIZE)].set_index("defence")
+    lines = [
+        _conclusion(rows, paid),
+        _undefended(rows[rows.kind == "none"]),
+        _priced(prices, "noise", "Noise"),
+        _priced(prices, "DP-SGD", "DP-SGD"),
+        _tried(rows, "clipped", "Clipping without noise", paid),
+        _sparse(rows, paid),
+        f"{_tried(rows, 'int8', 'int8', paid)} {_tried(rows, 'signs', 'Signs', paid)}",
+        _tried(rows, "no bias", "A head without a bias", paid)
+        + f" **The last layer withheld**: {ELSEWHERE}. With it frozen FCN-3 {_change(paid.lost['withheld'])}.",
+        _larger(defended, costs),
+        _rivals(gaps),
+    ]
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, lines), 1))
+
+
+def _name(row: pd.Series) -> str:
+    return f"{row.network} {row.training}"
+
+
+def _listed(parts: Iterable[str]) -> str:
+    return ", ".join(parts)
+
+
+def _undefended(rows: pd.DataFrame) -> str:
+    shares = _listed(f"{r.exact:.0%} ({_name(r)})" for _, r in rows.iterrows())
+    recall = f"IRec is {_range(rows.i_rec)}, and without looking {_range(rows.trivial_i_rec)}"
+    return f"**Without a defence** the best method is exact in {shares} of batches of {SIZE}; {recall}."
+
+
+def _range(values: pd.Series) -> str:
+    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _change(lost: float) -> str:
+    points = f"{abs(100 * lost):.1f} points of accuracy"
+    return f"{'gains' if lost < 0 else 'loses'} {points}" if points[:3] != "0.0" else "loses no accuracy"
+
+
+def _costing(names: Iterable[str], paid: pd.DataFrame) -> str:
+    """Defences from the cheapest to the dearest, with what FCN-3 loses by each."""
+    lost = paid.lost[[*names]].sort_values(kind="stable")
+    return _listed(f"{name} ({100 * points:.1f})" for name, points in lost.items())
+
+
+def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
+    tried = rows[rows.kind != "none"]
+    groups = tried.assign(gain=tried.i_rec - tried.trivial_i_rec).groupby("defence", sort=False)
+    worst = groups[["exact", "gain"]].max()
+    inexact, silent = (worst.index[hidden] for hidden in (worst.exact < LIMIT, worst.gain < HELPFUL))
+    text = "**What to do**: withhold the last layer where that can be; nothing else that was tried hides the labels"
+    if len(silent):
+        text = f"**What to do**: no method recalls {HELPFUL:g} above not looking with {_costing(silent, paid)}"
+    text += f". To keep exact batches under {LIMIT:.0%} on every network takes one of these: " + (
+        f"{_costing(inexact, paid)}; in brackets, the points of accuracy that FCN-3 loses"
+        if len(inexact)
+        else "none that was tried"
+    )
+    bounded = paid[paid.epsilon <= PRIVATE]
+    if len(bounded):
+        text += f". DP-SGD alone has a bound for attacks not tried here: at ε up to {PRIVATE:g} FCN-3"
+        text += f" {_change(bounded.lost.min())} at least"
+    return text + "."
+
+
+def _priced(prices: pd.DataFrame, kind: str, title: str) -> str:
+    rows = prices[(prices.kind == kind) & prices.K.eq(SIZE)]
+    if rows.empty:
+        return ""
+    where = _listed(f"{strength(r.to_dict())} ({_name(r)})" for _, r in rows.iterrows())
+    text = f"**{title}**: the least with exact batches under {LIMIT:.0%} is {where}."
+    paid = rows[rows.defence.ne("none")].dropna(subset=["lost", "strength"])
+    if len(paid):
+        dearest = paid.loc[paid.lost.idxmax()]
+        private = f" at ε = {epsilon(dearest.epsilon)}" if not np.isnan(dearest.epsilon) else ""
+        text += f" With {dearest.defence} FCN-3 {_change(dearest.lost)}{private}."
+    reached = rows.dropna(subset="strength")
+    if len(reached):
+        text += (
+            f" Not exact is not protected: there the best method still names {_range(reached.i_rec)} of the instances"
+            f" (IRec), and not looking {_range(reached.trivial_i_rec)}."
+        )
+    return text
+
+
+def _tried(rows: pd.DataFrame, name: str, title: str, paid: pd.DataFrame) -> str:
+    ours = rows[rows.defence == name]
+    if ours.empty:
+        return ""
+    most = ours.loc[ours.exact.idxmax()]
+    by = f" (most by {most.method}, {_name(most)})" if most.exact else ""
+    return (
+        f"**{title}**: exact in {_range(ours.exact)}{by}, IRec {_range(ours.i_rec)}; FCN-3 {_change(paid.lost[name])}."
+    )
+
+
+def _sparse(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
+    ours = rows[rows.kind == "sparse"]
+    worst = ours.groupby("strength").exact.max()
+    safe = worst[worst < LIMIT]
+    if safe.empty:
+        return f"**The largest entries**: no share of them brings exact batches under {LIMIT:.0%} on every network."
+    chosen = ours[ours.strength == safe.index.max()]
+    return (
+        f"**The largest entries**: under {LIMIT:.0%} of batches are exact on any network with {safe.index.max():.0%} of"
+        f" them; IRec there {_range(chosen.i_rec)}; FCN-3 {_change(paid.lost[chosen.defence.iloc[0]])}."
+    )
+
+
+def _larger(defended: pd.DataFrame, costs: pd.DataFrame) -> str:
+    rows = defended[(defended.defence == "none") & defended.K.gt(SIZE) & ~defended.training.str.endswith(UNDER)]
+    if rows.empty:
+        return ""
+    shares = _listed(f"{r.exact:.0%} (K = {r.K}, {_name(r)})" for _, r in rows.iterrows())
+    larger = costs[(costs.defence == "none") & costs.K.gt(SIZE)]
+    cost = _listed(f"{_change(r.lost_in_all)} at K = {r.K}" for r in larger.itertuples())
+    return f"**Larger batches**: exact in {shares}. From as many images, in fewer steps, FCN-3 {cost}."
+
+
+def _rivals(gaps: pd.DataFrame) -> str:
+    ahead, of = beaten(gaps), gaps.setting.nunique()
+    if ahead.empty:
+        return f"**No rival** is exact more often than the lattice by two standard errors in any of {of} settings."
+    by = ahead.groupby("method").setting.nunique().sort_values(ascending=False, kind="stable")
+    first, names = ahead.iloc[0], _listed(f"{name} in {number}" for name, number in by.head(4).items())
+    return (
+        f"**Where a rival wins**: in {ahead.setting.nunique()} of {of} settings one is exact more often than the"
+        f" lattice by two standard errors ({names}); furthest"
+        f" {first.method}, by {-first.exact:.2f}, at {first.defence}, K = {first.K}, {_name(first)}."
+    )
