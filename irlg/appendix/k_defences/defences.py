@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from irlg.appendix.corruptions import Gradients, gaussian, integers, largest, signs
 from irlg.appendix.servers import Server
+from irlg.defences import Gradients, gaussian, integers, largest, signs
 from irlg.models import Classifier
 from irlg.observation import Observation
 

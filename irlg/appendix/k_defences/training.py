@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from irlg.appendix.corruptions import Gradients, gaussian
 from irlg.appendix.k_defences.defences import DEFENCES, NOISY, Defence, shrunk
 from irlg.appendix.networks import FIRST
 from irlg.artifact import jobs
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, stream
+from irlg.defences import Gradients, gaussian
 from irlg.models import Classifier, build, fcn3
 
 RATE, LARGER_RATE = 0.1, 0.3  # of learning, at the smallest K and at larger ones
