@@ -1,6 +1,7 @@
 """The code that a notebook's results depend on, and whether it has changed since they were made."""
 
 import ast
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ ROOT = PACKAGE.parent
 
 
 def used_by(notebook: Path) -> list[Path]:
-    """The files of the package that a notebook imports, and those that they import; itself too.
+    """The files of the package that a notebook, or module, imports, and those that they import; itself too.
 
     Of a package's `__init__.py` only the names are followed that are taken from it. What imports modules by name is
     taken to use its whole room.
@@ -26,6 +27,14 @@ def used_by(notebook: Path) -> list[Path]:
             found.add(path)
             waiting += _imported(path)
     return sorted(found)
+
+
+def digest(module: Path) -> str:
+    """A digest of a module and of all that it uses of the package, to be part of what a result is made of."""
+    found = hashlib.blake2b(digest_size=8)
+    for path in used_by(module):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def changed(paths: list[Path], commit: str) -> list[str]:

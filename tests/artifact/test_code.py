@@ -73,6 +73,15 @@ def test_a_file_that_has_moved_says_the_same_and_so_does_what_imports_it(checkou
     assert changed(checkout) == ["irlg/one.py", "irlg/room/four.py"]
 
 
+def test_a_digest_is_of_a_module_and_of_what_it_uses(checkout):
+    one = checkout / "irlg/one.py"
+    before = code.digest(one)
+    (checkout / "irlg/four.py").write_text("x = 4\n")
+    assert code.digest(one) == before
+    (checkout / "irlg/two.py").write_text("x = 3\n")
+    assert code.digest(one) != before
+
+
 def test_a_commit_that_git_does_not_know_is_not_told(checkout):
     with pytest.raises(subprocess.CalledProcessError):
         changed(checkout, "0123456789ab")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torchvision.models import resnet50
 from irlg.appendix import trained, training
 from irlg.appendix.networks import FCN_BATCH, FIRST, LENET_BATCH
 from irlg.appendix.servers import Server, Split, serve, split
-from irlg.artifact import jobs
+from irlg.artifact import code, jobs
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices
 from irlg.models import Classifier, build, fcn3, lenet5, resnet18, vgg16
@@ -102,7 +103,7 @@ def _taught(lesson: Lesson, images: ImageSet, seed: int, device: str) -> Iterato
     states = jobs.kept(
         f"{lesson.name} of J",
         lambda: _states(lesson, model, images, parts, seed, device),
-        *(images.source, len(parts.learnt), steps, seed, device, jobs.sources("", "data", "appendix/j_comparison")),
+        *(images.source, len(parts.learnt), steps, seed, device, code.digest(Path(training.__file__))),
     )
     for learnt, state in zip(lesson.marks.values(), states, strict=True):
         model = build(lesson.make, seed + FIRST)

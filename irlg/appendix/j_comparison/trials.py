@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ from irlg.appendix.clients import accuracy
 from irlg.appendix.comparison import compare
 from irlg.appendix.j_comparison.settings import Setting
 from irlg.appendix.servers import Server
-from irlg.artifact import jobs
+from irlg.artifact import code, jobs
 
 SLOW = {"rlg": (1000, 5)}  # classes from which on a method takes many seconds, and batches that it then gets
-CODE = ("", "data", "restoration", "restoration/lattice", "restoration/rivals", "appendix", "appendix/j_comparison")
 
 
 def of_server(
@@ -27,7 +27,14 @@ def of_server(
     clients = server.clients
     for setting in settings:
         if setting.network == server.name and setting.size <= len(clients.labels):
-            made_of = (clients.images.source, len(clients.labels), accuracy(clients), count, seed, jobs.sources(*CODE))
+            made_of = (
+                clients.images.source,
+                len(clients.labels),
+                accuracy(clients),
+                count,
+                seed,
+                code.digest(Path(__file__)),
+            )
             rows = jobs.kept(f"J {setting.name}", partial(_rows, server, setting, count, seed), *made_of)
             about = {"setting": setting.name, "group": setting.group, **clients.about, "K": setting.size}
             del about["initialisation"]
