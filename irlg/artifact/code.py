@@ -12,6 +12,7 @@ from irlg.artifact.records import git
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
+BY_NAME = "importlib" + ".import_module("  # in two parts, for this module imports none by name
 
 
 def used_by(notebook: Path) -> list[Path]:
@@ -106,7 +107,7 @@ def _code(text: str, name: str) -> str:
 @cache
 def _imported(path: Path) -> tuple[Path, ...]:
     text = _code(path.read_text(encoding="utf-8"), path.name)
-    by_name = path.parent.rglob("*.py") if "importlib.import_module(" in text else ()
+    by_name = path.parent.rglob("*.py") if BY_NAME in text else ()
     return (*by_name, *(file for module, name, _ in _imports(text) for file in _file(module, name)))
 
 

@@ -24,7 +24,7 @@ def of_server(
 
     Settings whose batches are larger than what the clients hold are left out.
     """
-    clients = server.clients
+    clients, digest = server.clients, code.digest(Path(__file__))
     for setting in settings:
         if setting.network == server.name and setting.size <= len(clients.labels):
             made_of = (
@@ -35,7 +35,7 @@ def of_server(
                 seed,
                 code.digest(Path(__file__)),
             )
-            rows = jobs.kept(f"J {setting.name}", partial(_rows, server, setting, count, seed), *made_of)
+            rows = jobs.kept(f"J {setting.name}", partial(_rows, server, setting, count, seed), *made_of, digest)
             about = {"setting": setting.name, "group": setting.group, **clients.about, "K": setting.size}
             del about["initialisation"]
             more = {"what": setting.what, "knows": setting.knows, "accuracy": accuracy(clients)}
