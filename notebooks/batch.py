@@ -8,6 +8,7 @@ This script alone stands outside the package: without torch to import it starts 
 import argparse
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 
 HEARTBEAT = 30  # seconds between lines of progress
 CELL_LIMIT = 3 * 3600  # seconds a cell may take: papermill's default is for ever
@@ -76,7 +78,11 @@ def _parameters(source: Path, profile: str, common: dict[str, str]) -> dict[str,
 def _first_line(problem: Exception) -> str:
     name = getattr(problem, "ename", type(problem).__name__)
     lines = str(getattr(problem, "evalue", problem)).strip().splitlines()
-    return f"{name}: {lines[0] if lines else 'no message'}"
+    said = lines[0] if lines else "no message"
+    if isinstance(problem, DeadKernelError):
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # of KiB, and of kernels that have ended
+        said += f" (perhaps for want of memory: it had taken up to {peak:.1f} GiB)"
+    return f"{name}: {said}"
 
 
 def _report(name: str, partial: Path, start: float, done: threading.Event) -> None:
