@@ -22,14 +22,14 @@ LINES = {  # methods that curves show: colour, and dashes where the server has i
 def heat_map(settings: pd.DataFrame, table: pd.DataFrame, score: str, label: str) -> Figure:
     """Mean `score` of each method (columns) in each setting (rows), as number and colour; blank where it has none."""
     values = tables.wide(table, score)
-    figure, (axis,) = panels(1, 1, (1.6 + 0.62 * values.shape[1] + 2.6, 1.4 + 0.235 * len(values)))
+    figure, (axis,) = panels(1, 1, (3.6 + 0.48 * values.shape[1], 1.2 + 0.19 * len(values)))
     colours = colormaps["cividis"]
     axis.imshow(values.to_numpy(), cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(values.to_numpy()):
         shown, ink = ("n/a", "black") if np.isnan(value) else (f"{value:.2f}", "white" if value < 0.5 else "black")
-        axis.text(column, row, shown, ha="center", va="center", fontsize=6.5, color=ink)
+        axis.text(column, row, shown, ha="center", va="center", fontsize=6, color=ink)
     axis.set_xticks(range(values.shape[1]), list(values), rotation=45, ha="left", fontsize=8)
-    axis.set_yticks(range(len(values)), list(values.index), fontsize=7)
+    axis.set_yticks(range(len(values)), list(values.index), fontsize=6.5)
     axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     starts = settings.set_index("setting").group.reindex(values.index).to_numpy()
     for edge in np.flatnonzero(starts[1:] != starts[:-1]):
