@@ -41,9 +41,14 @@ def signs(gradients: Gradients, rng: np.random.Generator) -> Gradients:
     return weight, bias
 
 
+def _scale(part: Tensor, largest: float) -> Tensor:
+    """What the largest entry is sent as `largest` by; of a tensor of zeros, anything but 0."""
+    return (part.abs().max() / largest).clamp_min(torch.finfo(part.dtype).tiny)
+
+
 def integers(gradients: Gradients, rng: np.random.Generator) -> Gradients:
     """Whole numbers from −127 to 127, and a scale a tensor."""
-    scales = [part.abs().max() / 127 for part in gradients]
+    scales = [_scale(part, 127) for part in gradients]
     weight, bias = ((part / scale).round() * scale for part, scale in zip(gradients, scales, strict=True))
     return weight, bias
 
@@ -57,6 +62,6 @@ def bfloat16(gradients: Gradients, rng: np.random.Generator) -> Gradients:
 def float8(gradients: Gradients, rng: np.random.Generator) -> Gradients:
     """Four bits of exponent, three of mantissa, and a scale a tensor: its largest entry is the largest number."""
     dtype = torch.float8_e4m3fn
-    scales = [part.abs().max() / torch.finfo(dtype).max for part in gradients]
+    scales = [_scale(part, torch.finfo(dtype).max) for part in gradients]
     weight, bias = ((part / scale).to(dtype).to(part) * scale for part, scale in zip(gradients, scales, strict=True))
     return weight, bias

@@ -116,7 +116,7 @@ def test_the_container_runs_what_a_reader_runs():
     words = [word for word, _ in steps]
     assert words.index("USER") < words.index("COPY") and steps[-1] == ["ENTRYPOINT", '["./run_all.sh"]']
     assert {word for word, _ in steps} == {"FROM", "RUN", "USER", "WORKDIR", "COPY", "ENTRYPOINT"}
-    ignored = (ROOT / ".containerignore").read_text().split()
+    ignored = (ROOT / ".dockerignore").read_text().split()
     assert ".git" not in ignored and {".venv", ".run", "data"} <= {*ignored}
 
 

@@ -77,5 +77,7 @@ def score(restored: Restoration, case: Case) -> dict[str, Any]:
     row = scores(found, case.counts)
     del row["K"]
     row["count_error"] = float((found - case.counts).abs().double().mean())
-    row["probability"] = exp(restored.log_probability) if isinstance(restored, LatticeRestoration) else np.nan
+    row["probability"] = np.nan
+    if isinstance(restored, LatticeRestoration) and case.times == 1:  # else it is of the counts of all epochs
+        row["probability"] = exp(restored.log_probability)
     return row

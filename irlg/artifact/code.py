@@ -63,8 +63,8 @@ def _now(name: str, moved: dict[str, str]) -> tuple[list[tuple[str, str]], str]:
     modules = {_dotted(now): _dotted(then) for now, then in moved.items()}
 
     def before(what: str) -> str:  # a module, or a name in one
-        module, _, own = what.rpartition(".")
-        return modules.get(what) or f"{modules.get(module, module)}.{own}"
+        module, dot, own = what.rpartition(".")
+        return modules.get(what) or f"{modules.get(module, module)}{dot}{own}"
 
     imports, rest = _says((ROOT / name).read_text(encoding="utf-8"), name)
     return sorted((before(what), called) for what, called in imports), rest

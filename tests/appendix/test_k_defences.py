@@ -251,7 +251,8 @@ def test_rivals_that_win_are_listed():
     assert "llg" in tables.beaten_view(gaps) and tables.beaten_view(gaps[gaps.defence == "none"]) == "Nowhere."
     claim = claims.ahead(gaps)
     assert claim.verdict == "no" and claim.ours.startswith("1 of 12 comparisons, 1 of 12 settings (signs: llg)")
-    assert claims.ahead(gaps[gaps.defence == "none"]).verdict == "yes"
+    none = gaps[gaps.defence == "none"]
+    assert claims.ahead(none).verdict == "too few" and claims.ahead(none.assign(N=30)).verdict == "yes"
 
 
 def test_advice_is_made_of_the_rows():

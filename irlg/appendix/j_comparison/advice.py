@@ -20,7 +20,8 @@ def advice(
     everything = sure[sure.group == "all"].iloc[0]
     lines = [
         f"**Use the lattice.** {_mean(table, LATTICE)} No method with the same knowledge beats it by more than the"
-        f" interval in {_of(apart, False)} settings.",
+        f" interval of {apart.N.max()} batches in {_of(apart, False)} settings. (Of a loss with settings the others"
+        " know nothing, and take it for plain.)",
         f"**Believe it where it says p > {SURE:g}:** right in {everything.right:,} of {everything.sure:,} such answers,"
         f" of {everything.N:,} in all. No other method says when it is right.",
         f"**Where a rival wins:** {_winners(tables.behind(apart, False))}.",
@@ -67,13 +68,15 @@ def _names(settings: Iterable[str], most: int = 4) -> str:
 
 
 def _existence(table: pd.DataFrame) -> str:
-    parts = []
-    for method in ("idlg", "gradinversion", "rlg", LATTICE):
-        ours = table[(table.method == method) & (table.N > 0)]
-        parts.append(f"{method} {ours.le_acc.mean():.3f} in {len(ours)}")
+    methods = ["idlg", "gradinversion", "rlg", LATTICE]
+    rows = table[(table.N > 0) & table.method.isin(methods)].pivot(index="setting", columns="method", values="le_acc")
+    if set(methods) - set(rows):
+        return "**If only presence is asked for,** not all methods that tell of it answer."
+    rows = rows[methods].dropna()
+    means = ", ".join(f"{method} {value:.3f}" for method, value in rows.mean().items())
     return (
-        f"**If only presence is asked for,** mean LeAcc by the settings that a method answers in is {', '.join(parts)}."
-        " The first two need embeddings that are not negative, `rlg` K < min(m, C)."
+        f"**If only presence is asked for,** mean LeAcc is {means}, over the {len(rows)} settings that all four answer"
+        " in. The first two need embeddings that are not negative, `rlg` K < min(m, C)."
     )
 
 

@@ -53,7 +53,7 @@ def _best(apart: pd.DataFrame, marked: bool, score: str, data: str) -> Claim:
         n=n,
         interval=f"95 % bootstrap over {int(apart.N.max()) if len(apart) else 0} batches a setting",
         data=data,
-        verdict=on_real(data, verdict if not len(apart) or apart.N.min() > 1 else "too few"),
+        verdict=on_real(data, verdict if len(apart) and apart.N.min() >= ENOUGH else "too few"),
     )
 
 

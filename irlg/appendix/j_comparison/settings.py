@@ -190,4 +190,4 @@ def _clients() -> Iterator[Setting]:
     for steps, size in ((1, 24), (5, 120), (10, 240)):
         what = f"update of {steps} step{'s' * (steps > 1)}"
         yield Setting("client", client, size, what, MODELS, partial(local_steps, steps))
-    yield Setting("client", client, 96, f"update of {EPOCHS} epochs", MODELS, local_epochs)
+    yield Setting("client", client, 96, f"update of {EPOCHS} epochs", f"{MODELS}, epochs", local_epochs)

@@ -139,8 +139,8 @@ def refusals_view(table: pd.DataFrame) -> str:
 
 
 def sureness(settings: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Answers of the lattice at p > `SURE`, and those that are right, by group of settings and over all."""
-    ours = trials[(trials.method == LATTICE) & trials.refused.isna()].merge(settings[["setting", "group"]])
+    """Of answers that state a probability those at p > `SURE`, and of these the right ones, by group and over all."""
+    ours = trials[(trials.method == LATTICE) & trials.probability.notna()].merge(settings[["setting", "group"]])
     ours = ours.assign(exact=ours.exact.astype(bool))
     rows = []
     for name, group in [*ours.groupby("group", sort=False), ("all", ours)]:

@@ -27,14 +27,7 @@ def of_server(
     clients, digest = server.clients, code.digest(Path(__file__))
     for setting in settings:
         if setting.network == server.name and setting.size <= len(clients.labels):
-            made_of = (
-                clients.images.source,
-                len(clients.labels),
-                accuracy(clients),
-                count,
-                seed,
-                code.digest(Path(__file__)),
-            )
+            made_of = (clients.images.source, len(clients.labels), accuracy(clients), count, seed)
             rows = jobs.kept(f"J {setting.name}", partial(_rows, server, setting, count, seed), *made_of, digest)
             about = {"setting": setting.name, "group": setting.group, **clients.about, "K": setting.size}
             del about["initialisation"]

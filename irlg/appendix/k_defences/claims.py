@@ -169,9 +169,9 @@ def ahead(gaps: pd.DataFrame) -> Claim:
         ours=f"{len(rows)} of {len(gaps)} comparisons, {rows.setting.nunique()} of {gaps.setting.nunique()} settings"
         + (f" ({names})" if names else ""),
         n=int(gaps.N.sum()),
-        interval=f"by chance alone {0.023 * len(gaps):.0f} of as many equals",
+        interval=f"by chance alone {0.023 * int(gaps.exact_error.gt(0).sum()):.0f} of as many that differ, if equal",
         data=_data(gaps),
-        verdict=on_real(_data(gaps), "no" if len(rows) else "yes" if gaps.N.min() > 1 else "too few"),
+        verdict=on_real(_data(gaps), "no" if len(rows) else "yes" if gaps.N.min() >= ENOUGH else "too few"),
     )
 
 
@@ -197,14 +197,20 @@ def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
     return claims(*(pd.read_csv(folder / f"{name}.csv") for name in ALL))
 
 
+def _from(kind: str, rows: pd.DataFrame) -> str:
+    """From which strength on, and on how many networks none that was tried is enough."""
+    bounds = sorted({rows.strength[rows.strength > 0].min(), rows.strength.max()})
+    unpriced = int(rows.strength.isna().sum())
+    none = f" (on {unpriced} of {len(rows)} none that was tried)" if unpriced else ""
+    return f"{kind} of {' to '.join(f'{each:g}' for each in bounds)}{none}"
+
+
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     """For the summary: the least noise and the least σ of DP-SGD that keep batches from being exact, over networks."""
     priced = pd.read_csv(folder / "K_prices.csv")
-    rows = priced[priced.K.eq(SIZE) & priced.strength.gt(0)]
-    parts = [
-        f"{kind} of {' to '.join(f'{each:g}' for each in sorted({group.strength.min(), group.strength.max()}))}"
-        for kind, group in rows.groupby("kind", sort=False)
-    ]
+    priced = priced[priced.K.eq(SIZE) & ~priced.training.str.endswith(tables.UNDER)]
+    rows = priced[priced.strength.gt(0)]
+    parts = [_from(kind, group) for kind, group in priced.groupby("kind", sort=False) if group.strength.gt(0).any()]
     name = next(iter(PAPER_DEFENCES))
     here = (
         f"under {LIMIT:.0%} of batches of {SIZE} are exact from {' and '.join(parts)} on, by network" if parts else ""

@@ -12,7 +12,7 @@ from irlg.observation import Observation
 SIGNS = 16  # positive entries without a negative one that a row needs, to tell of embeddings
 # Reasons why signs are used or not; those of a guess may be thought better of (see `passes.solve`).
 HIDDEN = "noise hides them"
-DETECTED, NOT_DETECTED, SUPPOSED = "detected", "not detected", "the embeddings bear it out"
+TOLD, DETECTED, NOT_DETECTED, SUPPOSED = "told", "detected", "not detected", "the embeddings bear it out"
 # How negative an entry must be, as a share of the row's largest, to prove presence on a guess. On networks of
 # development the rows of absent classes reach 0.02 after a LeakyReLU, and 0.04 to 0.13 after a SiLU; few others
 # lie there.
@@ -123,7 +123,7 @@ def presence_proofs(observation: Observation, nonnegative: bool | None = None) -
     taken = -divisor * (grad_bias + eps * grad_bias.abs() + noise) - rounding - size * loss.spread
     lower = by_bias = (torch.floor(taken / loss.hit) + 1).clamp(min=0)
     visible = (1e-6 * torch.maximum(-least, greatest)).clamp(min=hiding)
-    told = "told"
+    told = TOLD
     if loss.label_smoothing:  # takes something from every row: signs tell nothing
         nonnegative, told = False, "label smoothing"
     # A row says nothing of absence where noise would hide a clear sign, or all of it.

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irlg.restoration.lattice.bounds import PresenceProofs
+from irlg.restoration.lattice.bounds import TOLD, PresenceProofs
 from irlg.restoration.lattice.decoding import Beam
 from irlg.restoration.lattice.layer import Problem
 from irlg.restoration.lattice.passes import BORNE_OUT, FAILURES, Pass, decoded, weigh
@@ -51,7 +51,7 @@ HEADS = (
 )
 # Grids of T²/a, of π, and of τ² in units of R as large as its misfit asks. Wider and finer ones gain 0.003 of LnAcc.
 VARIANCE = (0.02, 0.1, 0.5, 1.5, 5.0)
-ABSENT, NONE_ABSENT = (0.0, 0.1, 0.3, 0.5, 0.7), (0.0,)
+ABSENT = (0.0, 0.1, 0.3, 0.5, 0.7)
 SCALE = (0.5, 1.2, 3.0, 7.0)
 
 
@@ -70,9 +70,11 @@ def answer(given: Problem, proofs: PresenceProofs, fit: Pass | None) -> Pass:
         variance[there] = size / there.sum()
     else:
         spread = fit.misfit * fit.covariance.diagonal()
-        # Classes that show a sign are there: without, a fit that is off would make few of many.
-        absent = NONE_ABSENT if proofs.nonnegative and bool(proofs.presumed[there].all()) else ABSENT
-        mean[there], variance[there], share = posterior(guess[there], fit.x[there], spread[there], absent)
+        # Classes that show a sign are there: without that, a fit that is off would make few of many.
+        shown = (proofs.presumed[there] > 0) & proofs.nonnegative
+        if proofs.why != TOLD:  # a guess at signs misses more of them: it is taken where it misses none
+            shown = shown.all().expand_as(shown)
+        mean[there], variance[there], share = posterior(guess[there], fit.x[there], spread[there], shown)
         P, s2, means, misfit = fit.P, fit.s2, fit.means, fit.misfit
     variance = variance + given.y_variance / given.loss.hit**2
     mean = mean + (size - mean.sum()) * variance / variance.sum()
@@ -87,14 +89,14 @@ def answer(given: Problem, proofs: PresenceProofs, fit: Pass | None) -> Pass:
     return replace(drawn, share=share, misfit=max(drawn.misfit, misfit), trust=drawn.trust * BORNE_OUT)
 
 
-def posterior(guess: Tensor, fit: Tensor, spread: Tensor, absent: tuple[float, ...]) -> tuple[Tensor, Tensor, float]:
+def posterior(guess: Tensor, fit: Tensor, spread: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, float]:
     """Posterior mean and variance of the counts, (r,) each, and the share of the fit in them.
 
-    **Arguments:** (r,) each: counts of the guess, which sum to those of all r classes; of the fit; and R's diagonal;
-    `absent`, the grid of π.
+    **Arguments:** (r,) each: counts of the guess, which sum to those of all r classes; of the fit; R's diagonal; and
+    `shown`, which classes show that they are there: π is 0 of these.
     """
     a = guess.mean().clamp(min=1e-9)
-    parts = [_of_head(head, absent, a, guess - a, fit - a, spread.clamp(1e-9, 1e12)) for head in HEADS]
+    parts = [_of_head(head, shown, a, guess - a, fit - a, spread.clamp(1e-9, 1e12)) for head in HEADS]
     evidence, means, variances, shares = (torch.cat(part) for part in zip(*parts, strict=True))
     weights = evidence.softmax(dim=0)
     mean = weights @ means
@@ -102,12 +104,15 @@ def posterior(guess: Tensor, fit: Tensor, spread: Tensor, absent: tuple[float, .
 
 
 def _of_head(
-    head: Head, shares_absent: tuple[float, ...], a: Tensor, g: Tensor, x: Tensor, spread: Tensor
+    head: Head, shown: Tensor, a: Tensor, g: Tensor, x: Tensor, spread: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log-evidence (N,), means and variances (N, r), and shares of the fit (N,), at N points of the grids."""
-    grids = [torch.tensor(values).to(g) for values in (VARIANCE, head.noise, head.slope, SCALE, shares_absent)]
+    of_absent = (0.0,) if bool(shown.all()) else ABSENT
+    grids = [torch.tensor(values).to(g) for values in (VARIANCE, head.noise, head.slope, SCALE, of_absent)]
     T, noise, slope, scale, absent = (axis.flatten()[:, None] for axis in torch.meshgrid(*grids, indexing="ij"))
     T, noise, kept = a * T, a * noise, 1 - slope  # 1 − β
+    average = a / (1 - absent * (~shown).double().mean())  # of the classes that are there
+    absent = absent * ~shown
     error = scale * (spread if head.known else spread.mean())
     tied = head.tie * (noise * error).sqrt()
 
@@ -119,7 +124,7 @@ def _of_head(
         of_g, of_x = T * (kept * xx - gx) / det, T * (gg - kept * gx) / det
         return likelihood, m + of_g * dg + of_x * dx, T * (1 - kept * of_g - of_x), of_x / (of_g + of_x)
 
-    with_some, mean, variance, share = component(T, a / (1 - absent) - a)
+    with_some, mean, variance, share = component(T, average - a)
     with_none = component(torch.zeros_like(T), -a)[0] + absent.log()
     likelihood = torch.logaddexp(with_some + (1 - absent).log(), with_none)
     none = (with_none - likelihood).exp()

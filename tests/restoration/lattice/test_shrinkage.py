@@ -10,10 +10,11 @@ from scipy import stats
 from irlg import presence_proofs
 from irlg.restoration.lattice import layer, passes, shrinkage
 from irlg.restoration.lattice.bounds import DETECTED
-from irlg.restoration.lattice.shrinkage import ABSENT, HEADS, NONE_ABSENT, Head, answer, posterior
+from irlg.restoration.lattice.shrinkage import HEADS, Head, answer, posterior
 from tests.helpers import a_pass, from_cifar, rebuilt
 
 R = torch.linspace(0.2, 3, 40).double()
+HIDDEN = torch.zeros(40, dtype=torch.bool)  # no class shows that it is there
 
 
 def draw(rng, head, mean=3.0, variance=0.5, scale=0.4, absent=0.0):
@@ -41,7 +42,7 @@ def test_with_nothing_unknown_it_is_bayes_rule(monkeypatch, head, absent):
     """Class by class, by a sum over a fine grid of counts and SciPy's normal densities."""
     only(monkeypatch, head, 0.5, 0.4, absent)
     _, guess, fit = draw(np.random.default_rng(0), head, absent=absent)
-    mean, variance, _ = posterior(guess, fit, R, shrinkage.ABSENT)
+    mean, variance, _ = posterior(guess, fit, R, HIDDEN)
     a = float(guess.mean())
     grid = np.linspace(-12, 24, 8_001)
     for j in range(0, 40, 7):
@@ -64,7 +65,7 @@ def test_draws_from_the_model_are_better_known_than_by_guess_or_fit_and_by_as_mu
     errors = []
     for seed in range(12):
         counts, guess, fit = draw(np.random.default_rng(seed), head, absent=absent)
-        mean, variance, _ = posterior(guess, fit, R, shrinkage.ABSENT)
+        mean, variance, _ = posterior(guess, fit, R, HIDDEN)
         errors.append([float((one - counts).square().mean()) for one in (mean, guess, fit)] + [float(variance.mean())])
     found, of_guess, of_fit, said = np.mean(errors, axis=0)
     assert found < min(of_guess, of_fit)
@@ -76,19 +77,28 @@ def test_classes_that_show_a_sign_are_not_made_few_by_a_fit_that_is_off():
     guess = torch.tensor([5.6, 5.1, 10.4, 5.3, 6.9, 6.2, 5.4, 6.1, 7.3, 5.7]).double()
     fit = torch.tensor([2.3, -0.2, 35.7, 2.0, 1.1, 8.2, 2.8, 0.7, 10.9, 0.5]).double()
     spread = torch.tensor([1.7, 1.0, 12.7, 1.7, 0.7, 5.5, 2.5, 0.7, 5.0, 1.0]).double() ** 2
-    some_absent, all_there = (posterior(guess, fit, spread, grid)[0] for grid in (ABSENT, NONE_ABSENT))
+    some_absent, all_there = (posterior(guess, fit, spread, torch.full((10,), shown))[0] for shown in (False, True))
     assert some_absent.min() < 2 and some_absent.max() > 14
     assert (all_there - guess).abs().max() < 3
 
 
+def test_of_several_classes_those_that_are_shown_are_not_absent(monkeypatch):
+    """One that shows nothing, and is 0 by guess and fit, takes nothing from what is known of the others."""
+    guess, fit = torch.tensor([0.3, 6.0, 5.0, 8.7]).double(), torch.tensor([0.1, 0.2, 7.0, 12.7]).double()
+    spread, shown = torch.tensor([0.1, 0.5, 2.0, 4.0]).double(), torch.tensor([False, True, True, True])
+    only(monkeypatch, HEADS[1], 0.5, 1.2, 0.5)
+    of_three, of_none = (posterior(guess, fit, spread, which)[0] for which in (shown, shown & ~shown))
+    assert of_three[0] < 0.5 and of_three[1] > 1.5 * of_none[1]
+
+
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_signs_say_that_classes_are_there(monkeypatch, nonnegative):
-    (seen, _), grids = from_cifar(40, 3, 0), []
+    (seen, _), told = from_cifar(40, 3, 0), []
     given, proofs = layer.problem(seen), presence_proofs(seen, nonnegative)
     proofs, fit, _ = passes.solve(given, proofs)
-    monkeypatch.setattr(shrinkage, "posterior", lambda *told: grids.append(told[3]) or posterior(*told))
+    monkeypatch.setattr(shrinkage, "posterior", lambda *given: told.append(given[3]) or posterior(*given))
     answer(given, proofs, dataclasses.replace(fit, misfit=2 * passes.REJECTED))
-    assert grids == [NONE_ABSENT if nonnegative else ABSENT]
+    assert (int(told[0].sum()), len(told[0])) == ((40, 40) if nonnegative else (0, 100))
 
 
 @pytest.mark.parametrize(("tail", "least", "most"), [(3.0, 0.0, 0.75), (100.0, 0.85, 1.0)])
