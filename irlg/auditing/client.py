@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,17 +40,40 @@ def observed(model: nn.Module, images: Tensor, labels: Tensor, defence: Defence)
     return Step(clean, seen.gradients, embeddings)
 
 
-def received(step: Step, gradients: Gradients) -> Observation:
-    """What the server sees where `gradients` are sent. **Raises:** `ValueError` where they can be none of the loss."""
+def sent(step: Step, defence: Defence, rng: np.random.Generator) -> Gradients:
+    """What the defence makes of copies of the step's gradients.
+
+    **Raises:** `ValueError` for anything but two tensors of their shapes; and what the defence itself raises.
+    """
+    weight, bias = step.gradients
+    made: Any = defence.send((weight.clone(), bias.clone()), rng)
+    shapes = [_what(part) for part in made] if isinstance(made, tuple | list) else [_what(made)]
+    if not isinstance(made, tuple | list) or shapes != [_what(weight), _what(bias)]:
+        wanted = f"∇W {tuple(weight.shape)} and ∇b {tuple(bias.shape)} as tensors of floats"
+        raise ValueError(f"defence: expected {wanted}, got {' and '.join(shapes) or 'nothing'}")
+    return made[0].detach().to(weight.device), made[1].detach().to(bias.device)
+
+
+def _what(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return "nothing" if value is None else type(value).__name__
+    return f"{'' if value.is_floating_point() else f'{value.dtype} '}{tuple(value.shape)}"
+
+
+def received(step: Step, gradients: Gradients, divisor: Literal["unknown"] | None) -> Observation:
+    """What the server sees where `gradients` are sent, if it takes them to be a mean's, or their scale to be unknown.
+
+    **Raises:** `ValueError` where they can be none of the loss.
+    """
     measured: Any = None  # its noise, by the server
     bias = None if step.clean.bias is None else gradients[1]
-    return replace(step.clean, grad_weight=gradients[0], grad_bias=bias, noise=measured)
+    return replace(step.clean, grad_weight=gradients[0], grad_bias=bias, noise=measured, divisor=divisor)
 
 
 def changed(step: Step, gradients: Gradients) -> float:
     """How far `gradients` are from those of the step, as a share of their norm."""
     pairs = list(zip(gradients, step.gradients, strict=True))[: 1 if step.clean.bias is None else 2]
-    change = math.hypot(*(float((now - before).double().norm()) for now, before in pairs))
+    change = math.hypot(*(float((now.double() - before.double()).norm()) for now, before in pairs))
     whole = math.hypot(*(float(before.double().norm()) for _, before in pairs))
     return change / whole if whole else 0.0
 

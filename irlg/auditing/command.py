@@ -3,13 +3,16 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from irlg.auditing.audit import SEARCH_SECONDS, TRIALS, audit
 from irlg.auditing.defence import KNOWN
 from irlg.auditing.images import load_images
 from irlg.auditing.saved import load_model
+from irlg.stateless import unwrapped
 
 EXAMPLE = "example: irlg audit 'torchvision.models:resnet18(num_classes=10)' --images photographs --size 64 -k 8"
 
@@ -69,6 +72,7 @@ def _run(given: argparse.Namespace) -> None:
     images, labels = load_images(given.images, given.size, given.mean, given.std)
     torch.manual_seed(given.seed)
     model = load_model(given.model, given.weights, given.trust).train(given.mode == "train")
+    inside = _inside(model)
     try:
         found = audit(
             model,
@@ -80,7 +84,9 @@ def _run(given: argparse.Namespace) -> None:
             seed=given.seed,
             search_seconds=given.search_seconds,
         )
-    except (RuntimeError, TypeError, IndexError, AssertionError) as error:  # the model's own, mostly of a shape
+    except Exception as error:  # the model's own may be of any kind, and are mostly of a shape
+        if not inside and not isinstance(error, RuntimeError | TypeError | IndexError | AssertionError):
+            raise
         shape = tuple(images[torch.arange(1)].shape[1:])
         raise ValueError(
             f"model: failed on images of shape {shape} in {given.mode} mode ({type(error).__name__}: {error})"
@@ -89,3 +95,20 @@ def _run(given: argparse.Namespace) -> None:
     if given.figure is not None:
         found.figure().savefig(given.figure, dpi=150)
         print(f"\nPicture of the first batch: {given.figure}")
+
+
+def _inside(model: nn.Module) -> list[nn.Module]:
+    """Holds the model while it runs, and after it failed."""
+    inside: list[nn.Module] = []
+
+    def enter(module: nn.Module, inputs: Any) -> None:
+        inside.append(module)
+
+    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+        inside.clear()
+
+    body, _ = unwrapped(model)
+    if not isinstance(body, torch.jit.ScriptModule):  # which is refused
+        body.register_forward_pre_hook(enter)
+        body.register_forward_hook(leave)
+    return inside

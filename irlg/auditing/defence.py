@@ -14,11 +14,15 @@ Send = Callable[[Gradients, np.random.Generator], Gradients]
 
 @dataclass(frozen=True)
 class Defence:
-    """What is sent in place of ∇W (C, m) and ∇b (C,), `words` for it, and the loss's `label_smoothing`."""
+    """What is sent in place of ∇W (C, m) and ∇b (C,), `words` for it, and the loss's `label_smoothing`.
+
+    `own`: whether it is a function of the user's, of which the server knows nothing.
+    """
 
     words: str
     send: Send
     label_smoothing: float = 0.0
+    own: bool = False
 
 
 def _as_they_are(gradients: Gradients, rng: np.random.Generator) -> Gradients:
@@ -62,7 +66,7 @@ def defence(given: str | Send | None) -> Defence:
     if given is None:
         return NONE
     if callable(given):
-        return Defence(getattr(given, "__name__", repr(given)), given)
+        return Defence(getattr(given, "__name__", repr(given)), given, own=True)
     name, colon, number = given.partition(":") if isinstance(given, str) else ("", "", "")
     if name in PLAIN and not colon:
         return PLAIN[name]

@@ -1,5 +1,6 @@
 """An audit in words."""
 
+import math
 import statistics
 import textwrap
 
@@ -54,6 +55,8 @@ def _counts(audit: Audit) -> str:
         low, high = wilson(exact, count)
         share = f"(95{GLUE}% interval: {100 * low:.0f} to {100 * high:.0f}{GLUE}%)"
         words = f"how many images of each class there are: exactly in {exact} of {count} batches {share}."
+    if audit.rescaled:
+        words += f" For {audit.rescaled} of {count} it takes the gradient's scale to be unknown, and infers it."
     if audit.refused:
         why = next(batch.refused for batch in audit.batches if batch.refused)
         words += f" What {audit.refused} of {count} sent it cannot read, and is left to guess ({why})."
@@ -77,7 +80,9 @@ def _instances(audit: Audit) -> str:
         return "no image by itself: that takes less label smoothing."
     if not audit.searched:
         return f"no image by itself: that takes fewer images than half the classes, not {size:,} with {classes:,}."
-    limit = f"in at most {audit.search_seconds:g} s a batch"
+    limit = "in as long as it takes"
+    if audit.search_seconds < math.inf:
+        limit = f"in at most {audit.search_seconds:g} s a batch"
     if not audit.found:
         return f"in no batch every image by itself, {limit}."
     errors = [float(error) for batch in audit.batches if batch.found for error in batch.errors]

@@ -24,7 +24,8 @@ class Batch:
 
     `probability` that the server gives to its counts; `errors` (K,), by image: the relative distance of the embedding
     found to its own, infinite where none with its label was; `changed`, by the defence: a share of the gradients' norm.
-    `refused`: why the server could not read what was sent; then it is left with the guess.
+    `refused`: why the server could not read what was sent; then it is left with the guess. `rescaled`: whether its
+    counts are those of a scale of the gradients that it inferred.
     """
 
     true: Tensor
@@ -34,6 +35,7 @@ class Batch:
     errors: Tensor
     changed: float
     refused: str = ""
+    rescaled: bool = False
 
     @property
     def exact(self) -> bool:
@@ -85,6 +87,11 @@ class Audit:
     def refused(self) -> int:
         """In how many batches the server could not read what was sent."""
         return sum(bool(batch.refused) for batch in self.batches)
+
+    @property
+    def rescaled(self) -> int:
+        """In how many batches the server inferred the scale of what was sent."""
+        return sum(batch.rescaled for batch in self.batches)
 
     @property
     def found(self) -> int:

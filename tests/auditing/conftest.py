@@ -14,6 +14,12 @@ def make(classes=CLASSES, bias=True):
         return nn.Sequential(nn.Flatten(), nn.Linear(36, 32), nn.ReLU(), nn.Linear(32, classes, bias=bias))
 
 
+def normed():
+    """The same with BatchNorm, which in train mode fails on one image."""
+    flat, first, *rest = make()
+    return nn.Sequential(flat, first, nn.BatchNorm1d(32), *rest)
+
+
 @pytest.fixture
 def model():
     return make()

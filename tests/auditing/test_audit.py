@@ -1,9 +1,11 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import irlg
 from irlg import Observation
@@ -124,6 +126,78 @@ def test_a_defence_of_ones_own(model, given):
     assert audit.batches[0].changed == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("factor", [3, 0.5])
+def test_a_scale_that_the_server_does_not_know_is_inferred(model, given, factor):
+    def scaled(gradients, rng):
+        return factor * gradients[0], factor * gradients[1]
+
+    audit = irlg.audit(model, *given, batch_size=4, trials=3, defence=scaled)
+    assert audit.exact == audit.rescaled == 3 and audit.refused == 0
+    assert min(batch.probability for batch in audit.batches) > 0.97
+    assert "For 3 of 3 it takes the gradient's scale to be unknown, and infers it." in lines(audit)["counts"]
+
+
+def test_the_scale_is_taken_as_told_where_counts_are_sure_or_the_defence_is_known(model, given):
+    clean = irlg.audit(model, *given, batch_size=4, trials=2, defence=lambda gradients, rng: gradients)
+    noisy = irlg.audit(model, *given, batch_size=4, trials=2, defence="noise:1")
+    assert clean.sure == 2 and noisy.sure == 0 and clean.rescaled == noisy.rescaled == 0
+    assert "scale" not in str(clean) + str(noisy)
+
+
+def test_a_gradient_of_no_scale_is_refused_with_what_is_wrong_at_its_own(model, given):
+    audit = irlg.audit(model, *given, batch_size=4, trials=1, defence=lambda g, rng: (g[0], 1 + g[1].abs()))
+    assert audit.refused == 1 and audit.rescaled == 0
+    assert audit.batches[0].refused.startswith("grad_bias: expected the gradient of mean cross-entropy")
+
+
+def test_a_defence_may_write_into_what_it_is_given(model, given):
+    def zeroed(gradients, rng):
+        gradients[0].zero_(), gradients[1].zero_()
+        return gradients
+
+    audit = irlg.audit(model, *given, batch_size=4, trials=1, defence=zeroed)
+    assert audit.batches[0].changed == 1 and audit.exact == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn])
+def test_a_defence_may_send_a_list_and_coarser_floats(model, given, dtype):
+    audit = irlg.audit(model, *given, batch_size=4, trials=1, defence=lambda g, rng: [part.to(dtype) for part in g])
+    assert audit.exact == 1 and 0 < audit.batches[0].changed < 0.1
+
+
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [
+        (lambda g: g[0], r"\(20, 32\)$"),
+        (lambda g: (g[0].T, g[1]), r"\(32, 20\) and \(20,\)$"),
+        (lambda g: (g[0].numpy(), g[1]), r"ndarray and \(20,\)$"),
+        (lambda g: (g[0].int(), g[1]), r"torch.int32 \(20, 32\) and \(20,\)$"),
+        (lambda g: (g[0], None), r"\(20, 32\) and nothing$"),
+        (lambda g: None, "nothing$"),
+        (lambda g: (), "nothing$"),
+    ],
+)
+def test_what_a_defence_sends_is_two_tensors(model, given, made, got):
+    wanted = r"defence: expected ∇W \(20, 32\) and ∇b \(20,\) as tensors of floats, got "
+    with pytest.raises(ValueError, match=wanted + got):
+        irlg.audit(model, *given, batch_size=4, trials=1, defence=lambda gradients, rng: made(gradients))
+
+
+def test_arrays_whole_numbers_of_any_kind_and_any_time_are_taken(model, given):
+    there = irlg.audit(model, *given, batch_size=4, trials=2)
+    other = irlg.audit(model, given[0].numpy(), given[1].byte(), batch_size=4, trials=np.int64(2), seed=np.int64(0))
+    assert str(other) == str(there)
+    backwards = irlg.audit(model, given[0].numpy()[::-1], given[1].flip(0), batch_size=4, trials=1)
+    assert backwards.exact == 1
+    fixed = given[0].numpy().copy()
+    fixed.flags.writeable = False
+    assert str(irlg.audit(model, fixed, given[1], batch_size=4, trials=2)) == str(there)
+    ever = irlg.audit(model, *given, batch_size=4, trials=1, search_seconds=float("inf"))
+    assert ever.found == 1 and lines(ever)["instances"].startswith("every image by itself, in as long as it takes: its")
+    seconds = irlg.audit(model, *given, batch_size=4, trials=1, search_seconds=torch.tensor(9.0))
+    assert seconds.refused == 0 and seconds.search_seconds == 9
+
+
 def test_what_cannot_be_read_leaves_the_server_with_the_guess(model, given):
     def nothing(gradients, rng):
         return gradients[0] * float("nan"), gradients[1]
@@ -203,10 +277,20 @@ def test_the_picture_has_bars_for_what_is_there_and_other_dots_for_what_is_wrong
         ({"labels": torch.zeros(59, dtype=torch.int64)}, r"labels: expected a tensor of 60 .*, got shape \(59,\)"),
         ({"labels": torch.full((60,), -1)}, "labels: expected at least one, and none below 0"),
         ({"labels": torch.tensor([0] * 59 + [20])}, "labels: expected indices from 0 to 19, got some up to 20"),
+        ({"labels": torch.full((60,), 20)}, "labels: expected indices from 0 to 19, .*got some up to 20"),
+        ({"labels": torch.full((60,), 156, dtype=torch.uint8)}, "labels: expected indices .*got some up to 156"),
+        ({"labels": torch.zeros(60, dtype=torch.bool)}, "labels: expected a tensor of 60 class indices.*torch.bool"),
+        ({"images": None}, "images: expected a tensor, an array of numbers, or what .*, got NoneType"),
+        ({"images": [torch.zeros(6, 6)] * 60}, "images: expected a tensor, an array .*, got list"),
+        ({"images": np.array(["a"] * 60)}, "images: expected a tensor, .*, got an array of <U1"),
+        ({"images": TensorDataset(torch.zeros(60, 36))}, "images: expected a tensor for the indices .*, got tuple"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, got -1"),
+        ({"seed": None}, "seed: expected a whole number of at least 0, got None"),
         ({"batch_size": 61}, "batch_size: expected at most the 60 images there, got 61"),
         ({"batch_size": 0}, "batch_size: expected a whole number from 1"),
         ({"trials": 0}, "trials: expected a whole number of at least 1, got 0"),
         ({"search_seconds": -1}, "search_seconds: expected a number of at least 0"),
+        ({"search_seconds": float("nan")}, "search_seconds: expected a number of at least 0"),
         ({"defence": "smog:1"}, "defence: expected a function or one of noise:NUMBER, .*, got 'smog:1'"),
         ({"defence": "sign:1"}, "defence: expected a function or one of"),
         ({"defence": 3}, "defence: expected a function or one of .*, got 3"),

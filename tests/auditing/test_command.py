@@ -15,7 +15,7 @@ from irlg.auditing.saved import load_model
 from tests.auditing.conftest import make
 from tests.conftest import ROOT
 
-MAKE = "tests.auditing.conftest:make"
+MAKE, NORMED = "tests.auditing.conftest:make", "tests.auditing.conftest:normed"
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,13 @@ def test_a_folder_of_grey_images_is_audited(capsys, files):
         (MAKE, ("--images", "{}/labels.pt"), "labels: expected indices from 0 to 19"),
         (MAKE, ("--images", "{}/empty"), "images: expected a folder with a folder a class"),
         (MAKE, ("--images", "{}/animals", "-k", "2"), r"model: failed on images of shape \(3, 6, 8\) in train mode"),
+        (
+            NORMED,
+            ("-k", "1"),
+            r"model: failed on images of shape \(1, 6, 6\) in train mode \(ValueError: Expected more",
+        ),
+        (NORMED, ("-k", "61"), "batch_size: expected at most"),
+        (MAKE, ("--seed", "-1"), "seed: expected a whole number of at least 0, got -1"),
         (MAKE, ("--images", "{}/mixed", "-k", "2"), "size: expected a number, as images have different shapes"),
         (MAKE, ("--images", "{}/mixed", "--size", "0"), "size: expected a whole number of at least 1, got 0"),
         (MAKE, ("--images", "{}/mixed", "--mean", "0"), "mean and std: expected both or none of them"),
