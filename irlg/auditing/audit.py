@@ -157,12 +157,14 @@ def _restored(step: Step, came: Gradients, told: Defence, search_seconds: float)
     know. **Raises:** `ValueError` where they can be none at any scale, with what is wrong at their own.
     """
     deadline = monotonic() + search_seconds
+    nonnegative = bool((step.embeddings >= 0).all())  # as a server sees it of images of its own
     answers: list[tuple[LatticeRestoration, bool]] = []
     refusals: list[ValueError] = []
     for divisor in SCALES:
         try:
             seen, left = received(step, came, divisor), max(0.0, deadline - monotonic())
-            answers.append((restore(seen, search="always", search_seconds=left), divisor is not None))
+            restored = restore(seen, nonnegative=nonnegative, search="always", search_seconds=left)
+            answers.append((restored, divisor is not None))
         except ValueError as error:
             refusals.append(error)
         content = bool(answers) and (not told.own or math.exp(answers[0][0].log_probability) > SURE)
