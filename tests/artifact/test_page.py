@@ -13,7 +13,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from irlg import __main__ as command
+from irlg.appendix import workflow
 from irlg.artifact import page, verify
 from irlg.artifact.claims import Claim
 from irlg.artifact.page import whole
@@ -354,4 +354,4 @@ def test_a_browser_without_a_network_asks_for_nothing(committed, tmp_path, polic
 @needs_paper
 def test_the_command_writes_what_is_committed(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    assert command.made_report("paper") == (PAPER / page.NAME).read_text(encoding="utf-8")
+    assert workflow.made_report("paper") == (PAPER / page.NAME).read_text(encoding="utf-8")

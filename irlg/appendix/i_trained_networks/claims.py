@@ -197,15 +197,16 @@ def claims_again(folder: Path, found: Sequence[Claim]) -> list[Claim]:
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
-    """For the summary: exact batches at the three largest K on the network that others trained, or else on the first
-    there is, those of Algorithm 1 beside them, and whether sure answers are right."""
+    """For the summary: exact batches at the three largest K together, on the network that others trained or else the
+    first there is, those of Algorithm 1 beside them, and whether sure answers are right."""
     rows = pd.read_csv(folder / "I_trials.csv")
     counted = pd.read_csv(folder / "I_sure.csv").iloc[-1]
     shown = rows[rows.network == (LITE0 if LITE0 in set(rows.network) else rows.network.iloc[0])]
     shown = shown[shown.K.isin(sorted(set(shown.K))[-3:])]
     theirs = shown[shown.method == "irlg"].exact
+    ours, sizes = lattice(shown), unique(shown.K.astype(str))
     here = (
-        f"exact: {tables.in_words(lattice(shown))}, by Algorithm 1 {int(theirs.sum())} of {len(theirs)};"
-        f" p > {SURE:g} right in {counted.right:,} of {counted.sure:,}"
+        f"exact: {unique(shown.network)} {int(ours.exact.sum())} of {len(ours)} at K = {sizes}, by Algorithm 1"
+        f" {int(theirs.sum())} of {len(theirs)}; p > {SURE:g} right in {counted.right:,} of {counted.sure:,}"
     )
     return [Row("n/a", here, claims)]
