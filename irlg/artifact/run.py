@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib.style
 import pandas as pd
 import PIL.Image
 import torch
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
+from PIL.PngImagePlugin import PngInfo
 
-from irlg.artifact import records
+from irlg.artifact import records, report, style
 from irlg.artifact.claims import Claim
 from irlg.data.datasets import POLICIES, ImageSet, open_images
 
@@ -36,6 +38,7 @@ class Run:
 
     def __init__(self, name: str, title: str) -> None:
         self.name, self.title = name, title
+        matplotlib.style.use(style.SHEET)
         self._start = time.monotonic()
         self._claim = display(Markdown(f"# {title}\n\n*Running …*"), display_id=True)
         self._sources: list[str] = []
@@ -81,18 +84,26 @@ class Run:
         display(Markdown(f"Data: **{images.source}**, {len(images.labels):,} images{note}."))
         return images
 
-    def figure(self, figure: Figure, stem: str, caption: str) -> None:
-        """Save a picture as PNG, show it, and say what it shows."""
+    def figure(self, figure: Figure, stem: str, caption: str, shown: bool = True) -> None:
+        """Save a picture as PNG, SVG and PDF, show it (or else link to it), and say what it shows."""
         self.out_dir.mkdir(parents=True, exist_ok=True)
         path = self._file(f"{stem}.png")
-        # Without the software's version two runs write the same bytes.
-        drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=150, bbox_inches="tight", metadata={"Software": None})
+        # What it shows goes with the file; without software's version and date two runs write the same bytes.
+        drawn, about = io.BytesIO(), PngInfo()
+        about.add_text("Description", caption)
+        figure.savefig(drawn, metadata={"Software": None})
+        nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+        figure.savefig(self._file(f"{stem}.svg"), metadata={"Description": caption, "Date": None, "Creator": None})
+        figure.savefig(self._file(f"{stem}.pdf"), metadata={"Subject": caption, **nothing})
         picture = PIL.Image.open(drawn).convert("RGB")
         grey = picture.convert("L")
-        (grey if grey.convert("RGB") == picture else picture).save(path, dpi=(150, 150), optimize=True)
-        width = round(figure.get_figwidth() * 96)
-        display(Image(data=path.read_bytes(), width=width, alt=caption), Markdown(f"*{caption}*"))
+        small = grey if grey.convert("RGB") == picture else picture
+        small.save(path, dpi=picture.info["dpi"], optimize=True, pnginfo=about)
+        if shown:
+            width = round(figure.get_figwidth() * 96)
+            display(Image(data=path.read_bytes(), width=width, alt=caption), Markdown(f"*{caption}*"))
+        else:
+            display(Markdown(f"*[{caption}]({report.from_index(self.out_dir)}{path.name})*"))
 
     def table(self, frame: pd.DataFrame, view: str, stem: str, caption: str) -> None:
         """Save a table as CSV in full precision and its view as Markdown; show the view."""

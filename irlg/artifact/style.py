@@ -1,9 +1,12 @@
 """How pictures look."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+SHEET = Path(__file__).with_suffix(".mplstyle")
 BLUE, ORANGE, GREY, GREEN = "#2b6ca3", "#d9822b", "#8a8a8a", "#4a9a5b"
 
 

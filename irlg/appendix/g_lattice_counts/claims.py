@@ -83,6 +83,8 @@ def _untrained(table: pd.DataFrame) -> list[Claim]:
         ("100 × {1, 2, 10} and random K ≤ 4,096", ours[ours.draw != "100 × 40"], 0.9995),
         ("100 × 40", ours[ours.draw == "100 × 40"], 0.995),
     ):
+        if not len(chosen):  # few settings
+            continue
         worst = chosen.loc[chosen.ln_acc.idxmin()]
         claims.append(
             Claim(

@@ -48,10 +48,15 @@ def easy_batches(kinds: Sequence[Network], count: int, seed: int) -> dict[tuple[
 
 
 def everywhere(
-    kinds: Sequence[Network], count: int, seed: int, methods: Mapping[str, Restorer], sources: Mapping[str, str]
+    kinds: Sequence[Network],
+    count: int,
+    seed: int,
+    methods: Mapping[str, Restorer],
+    sources: Mapping[str, str],
+    settings: int,
 ) -> pd.DataFrame:
-    """`trials` of every network in its `SETTINGS`; `sources`: the data, by the first word of its name."""
-    rows = [row for n in kinds for row in trials(n, SETTINGS[n.name, n.training], count, seed, methods)]
+    """`trials` of every network in its first `settings`; `sources`: the data, by the first word of its name."""
+    rows = [row for n in kinds for row in trials(n, SETTINGS[n.name, n.training][:settings], count, seed, methods)]
     frame = pd.DataFrame(rows)
     trained = np.where(frame.training == "untrained", "untrained", "trained")
     return frame.assign(trained=trained, data=frame.network.map(lambda name: sources[name.split()[0]]))

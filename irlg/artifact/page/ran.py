@@ -2,13 +2,15 @@
 
 import base64
 import hashlib
+import io
 import json
 import re
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import PIL.Image
 
 from irlg.artifact.page.text import Text, formula, plain_table
 
@@ -55,20 +57,9 @@ def shown(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**output, "data": data, "text": "".join(output.get("text", ""))}
 
 
-def captions(notebook: list[dict[str, Any]]) -> dict[str, str]:
-    """What each picture in a notebook shows, by the digest of its bytes: `Run.figure` leaves it as `alt`."""
-    outputs = [output for cell in notebook for output in shown(cell) if "image/png" in output["data"]]
-    return {
-        _digest(one["data"]["image/png"]): one.get("metadata", {}).get("image/png", {}).get("alt", "")
-        for one in outputs
-    }
-
-
-def picture(path: Path, known: Mapping[str, str]) -> Picture:
-    """A picture of a record. **Arguments:** `known`: what `captions` of its notebook are."""
-    content = path.read_bytes()
-    caption = known.get(hashlib.sha256(content).hexdigest()) or path.name
-    return _picture(path.name, content, caption)
+def picture(path: Path) -> Picture:
+    """A picture of a record; what it shows stands in the file, where `Run.figure` leaves it."""
+    return _picture(path.name, path.read_bytes(), path.name)
 
 
 def pieces(notebook: list[dict[str, Any]], text: Text, places: Mapping[str, str], commit: str) -> Iterator[Piece]:
@@ -114,8 +105,9 @@ def _output(output: dict[str, Any], text: Text, places: Mapping[str, str], end: 
         yield Piece("printed", data["text/plain"])
 
 
-def _picture(name: str, content: bytes, caption: str) -> Picture:
-    width, height = struct.unpack(">II", content[16:24])  # of the first chunk, IHDR
+def _picture(name: str, content: bytes, otherwise: str) -> Picture:
+    with PIL.Image.open(io.BytesIO(content)) as image:
+        (width, height), caption = image.size, image.info.get("Description", otherwise)
     uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     return Picture(name, uri, caption, round(width * CSS_PIXELS), round(height * CSS_PIXELS))
 

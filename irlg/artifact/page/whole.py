@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from irlg.artifact import records
-from irlg.artifact.page.ran import Picture, Piece, captions, cells, picture, pieces, shown
+from irlg.artifact.page.ran import Picture, Piece, cells, picture, pieces, shown
 from irlg.artifact.page.text import Text, linked, plain_table
 from irlg.artifact.summary import Row, stand_ins
 
@@ -140,8 +140,7 @@ def part(
         return Part(name, name, rows, failure=failure, pieces=list(pieces(cells(partial), text, {}, "")))
     record = records.read_record(folder / f"{name}.json")
     notebook = cells(executed / f"{name}.ipynb")
-    known = captions(notebook)
-    pictures = [picture(folder / file, known) for file in record["files"] if file.endswith(".png")]
+    pictures = [picture(folder / file) for file in record["files"] if file.endswith(".png")]
     places = {hashlib.sha256((folder / one.name).read_bytes()).hexdigest(): one.name for one in pictures}
     own = Text(linked(folder, names, folder))
     elements = {row.element.split(", ")[1] for row in rows if ", " in row.element}
