@@ -35,6 +35,13 @@ class Size:
 
 LARGEST, SMALL = Size("", 5.0, 12, 6), Size(r"\footnotesize", 4.3, 9.5, 3)
 SMALLEST = Size(r"\scriptsize", 4.0, 8, 3)
+# From best to worst: letters, whether the page is turned, and how many lines a row may take.
+FITS: tuple[tuple[Size, bool, float], ...] = (
+    *((size, False, 1) for size in (LARGEST, Size(r"\small", 4.7, 11, 4), SMALL)),
+    *((size, turned, lines) for turned, lines in ((False, 2), (True, 1)) for size in (SMALL, SMALLEST)),
+    (SMALL, False, 3),
+    *((size, True, math.inf) for size in (SMALL, SMALLEST)),
+)
 
 
 def booktabs(view: str, caption: str) -> str:
@@ -93,30 +100,21 @@ class _Table:
         self.aligns = [cell["attrs"]["align"] or "left" for cell in lines[0]["children"]]
         texts = [[_plain(cell) for cell in line] for line in cells]
         columns = list(zip(*texts, strict=True))
-        full = [max(len(line) for text in column for line in text.split("\n")) for column in columns]
-        words = [max(len(word) for text in column for word in re.split(BREAKS, text)) for column in columns]
-        least = [max(word, min(natural, NARROW)) for word, natural in zip(words, full, strict=True)]
-
-        tries = [(size, False, full) for size in (LARGEST, Size(r"\small", 4.7, 11, 4), SMALL)]
-        tries += [(size, turned, least) for turned in (False, True) for size in (SMALL, SMALLEST)]
-        fitting = ((size, turned) for size, turned, widths in tries if sum(widths) <= _room(turned, full, size))
-        self.size, self.turned = next(fitting, (SMALLEST, True))
-        widths = _widths(full, least, _room(self.turned, full, self.size))
-        self.wraps = widths != full
+        full = list(map(_longest, columns))
+        self.size, self.turned, widths = _fitted(columns, full)
         # None: as wide as what is in it
         self.fractions = [
-            width * self.size.letter / LINE[self.turned]
-            if width < natural or any("\n" in text for text in column)
-            else None
+            width * self.size.letter / LINE[self.turned] if width < natural or any("\n" in t for t in column) else None
             for width, natural, column in zip(widths, full, columns, strict=True)
         ]
-        high = sum(max(map(_lines, row, widths)) + self.wraps / 2 for row in texts) * self.size.line
-        self.long = high > HEIGHT[self.turned]
+        high = [max(map(_lines, row, widths)) for row in texts]
+        self.wraps = max(high[1:], default=1) > 1
+        self.long = (sum(high) + self.wraps * len(high) / 2) * self.size.line > HEIGHT[self.turned]
         self.head, *self.rows = (self._row(line) for line in cells)
 
     def _row(self, cells: Sequence[Sequence[Node]]) -> str:
         made = map(_guarded, map(_inline, cells))
-        return " & ".join(map(_wrapping, made) if self.wraps else made) + r" \\"
+        return " & ".join(map(_wrapping, made) if any(self.fractions) else made) + r" \\"
 
     def latex(self, title: str) -> str:
         """The table, and above it the caption if there is one."""
@@ -136,18 +134,28 @@ class _Table:
         return "\n".join([r"\begin{landscape}", *lines, r"\end{landscape}"] if self.turned else lines)
 
 
-def _room(turned: bool, columns: Sequence[int], size: Size) -> float:
-    """How many letters a line has beside the gaps of its columns."""
-    return (LINE[turned] - 2 * size.gap * len(columns)) / size.letter
+def _longest(texts: Sequence[str]) -> int:
+    return max((len(line) for text in texts for line in text.split("\n")), default=0)
+
+
+def _fitted(columns: Sequence[Sequence[str]], full: Sequence[int]) -> tuple[Size, bool, list[int]]:
+    """The best of `FITS` in which columns of such texts have room, and letters of each; the last if none."""
+    body = [_longest(column[1:]) for column in columns]
+    words = [max(len(word) for text in column for word in re.split(BREAKS, text)) for column in columns]
+    for size, turned, height in FITS:
+        room = (LINE[turned] - 2 * size.gap * len(full)) / size.letter
+        shares = [natural if height == 1 else math.ceil(1.1 * natural / height) for natural in body]
+        least = [max(word, share, min(all_, NARROW)) for word, share, all_ in zip(words, shares, full, strict=True)]
+        if sum(least) <= room:
+            return size, turned, _widths(full, least, room)
+    return size, turned, least
 
 
 def _widths(full: Sequence[int], least: Sequence[int], room: float) -> list[int]:
-    """Letters of each column: all narrowed by the same factor, but none below its least."""
-    for tenths in range(10, 10 * max(full) + 1):
-        widths = [max(low, math.ceil(10 * natural / tenths)) for natural, low in zip(full, least, strict=True)]
-        if sum(widths) <= room:
-            return widths
-    return list(least)
+    """Letters of each column, in all as many as there is room for: all narrowed by a factor, but none below its least."""
+    factors = (1 + tenths / 10 for tenths in range(10 * max(full)))
+    tries = ([max(low, math.ceil(f / by)) for f, low in zip(full, least, strict=True)] for by in factors)
+    return next((widths for widths in tries if sum(widths) <= room), list(least))
 
 
 def _lines(text: str, width: int) -> int:
