@@ -3,6 +3,8 @@
 import html
 import math
 import re
+import textwrap
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +20,7 @@ _markdown = mistune.create_markdown(renderer="ast", plugins=["table", "math"])
 # Points, on a page of article's and on one that is turned: a line, and what a table may take beside its caption.
 LINE, HEIGHT = (345.0, 550.0), (480.0, 300.0)
 NARROW = 6  # letters; no column is narrowed below
-INTERVAL = r"\[[^][ ]+, [^][ ]+\]"
-# Not in intervals, nor in CIFAR-100.
-BREAKS = r"\s(?![^][ ]+\])|(?<=_)|(?<=-)(?!\d)"
+BREAKS = r"[ \n]|(?<=_)|(?<=-)(?!\d)"  # not in CIFAR-100
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Table:
         lines += [row for part in node["children"] if part["type"] == "table_body" for row in part["children"]]
         cells = [[cell["children"] for cell in line["children"]] for line in lines]
         self.aligns = [cell["attrs"]["align"] or "left" for cell in lines[0]["children"]]
-        texts = [[_plain(cell) for cell in line] for line in cells]
+        texts = [[_tied(_plain(cell).strip(), "\u00a0") for cell in line] for line in cells]
         columns = list(zip(*texts, strict=True))
         full = list(map(_longest, columns))
         self.size, self.turned, widths = _fitted(columns, full)
@@ -107,7 +107,7 @@ class _Table:
             width * self.size.letter / LINE[self.turned] if width < natural or any("\n" in t for t in column) else None
             for width, natural, column in zip(widths, full, columns, strict=True)
         ]
-        high = [max(map(_lines, row, widths)) for row in texts]
+        high = [max(_high([text], width) for text, width in zip(row, widths, strict=True)) for row in texts]
         self.wraps = max(high[1:], default=1) > 1
         self.long = (sum(high) + self.wraps * len(high) / 2) * self.size.line > HEIGHT[self.turned]
         self.head, *self.rows = (self._row(line) for line in cells)
@@ -140,35 +140,46 @@ def _longest(texts: Sequence[str]) -> int:
 
 def _fitted(columns: Sequence[Sequence[str]], full: Sequence[int]) -> tuple[Size, bool, list[int]]:
     """The best of `FITS` in which columns of such texts have room, and letters of each; the last if none."""
-    body = [_longest(column[1:]) for column in columns]
     words = [max(len(word) for text in column for word in re.split(BREAKS, text)) for column in columns]
     for size, turned, height in FITS:
         room = (LINE[turned] - 2 * size.gap * len(full)) / size.letter
-        shares = [natural if height == 1 else math.ceil(1.1 * natural / height) for natural in body]
-        least = [max(word, share, min(all_, NARROW)) for word, share, all_ in zip(words, shares, full, strict=True)]
+        narrow = [max(word, min(natural, NARROW)) for word, natural in zip(words, full, strict=True)]
+        least = [_least(*column, height) for column in zip(columns, narrow, full, strict=True)]
         if sum(least) <= room:
             return size, turned, _widths(full, least, room)
     return size, turned, least
 
 
+def _least(texts: Sequence[str], narrow: int, natural: int, height: float) -> int:
+    """The least width in which no cell below the head takes more lines than `height`."""
+    return narrow + bisect_left(range(narrow, natural), True, key=lambda width: _high(texts[1:], width) <= height)
+
+
 def _widths(full: Sequence[int], least: Sequence[int], room: float) -> list[int]:
-    """Letters of each column, in all as many as there is room for: all narrowed by a factor, but none below its least."""
+    """Letters of each column, in all as many as there is room for: by one factor, but none below its least."""
     factors = (1 + tenths / 10 for tenths in range(10 * max(full)))
     tries = ([max(low, math.ceil(f / by)) for f, low in zip(full, least, strict=True)] for by in factors)
     return next((widths for widths in tries if sum(widths) <= room), list(least))
 
 
-def _lines(text: str, width: int) -> int:
-    """How many lines a cell takes: nearly full ones."""
-    return sum(math.ceil(1.1 * len(line) / width) if len(line) > width else 1 for line in text.split("\n"))
+def _high(texts: Sequence[str], width: int) -> int:
+    """How many lines the longest of some texts takes; a tenth is for wide letters."""
+    return max((sum(_broken(line, width) for line in text.split("\n")) for text in texts), default=1)
+
+
+def _broken(line: str, width: int) -> int:
+    return 1 if len(line) <= width else len(textwrap.wrap(line, math.ceil(0.9 * width)))
 
 
 def _wrapping(cell: str) -> str:
     """A cell that breaks where `BREAKS` does."""
     if r"\href{" in cell:
         return cell
-    cell = re.sub(INTERVAL, lambda found: found[0].replace(" ", "~"), cell)
-    return re.sub(r"-(?=\d)", r"\\mbox{-}", cell).replace(r"\_", r"\_\allowbreak ")
+    return re.sub(r"-(?=\d)", r"\\mbox{-}", _tied(cell, "~")).replace(r"\_", r"\_\allowbreak ")
+
+
+def _tied(text: str, space: str) -> str:
+    return re.sub(r"\[[^][ ]+, [^][ ]+\]", lambda interval: interval[0].replace(" ", space), text)
 
 
 def _column(align: str, fraction: float | None) -> str:
