@@ -113,8 +113,8 @@ class _Table:
         self.head, *self.rows = (self._row(line) for line in cells)
 
     def _row(self, cells: Sequence[Sequence[Node]]) -> str:
-        made = map(_guarded, map(_inline, cells))
-        return " & ".join(map(_wrapping, made) if any(self.fractions) else made) + r" \\"
+        made = zip(map(_guarded, map(_inline, cells)), self.fractions, strict=True)
+        return " & ".join(_wrapping(cell) if fraction else cell for cell, fraction in made) + r" \\"
 
     def latex(self, title: str) -> str:
         """The table, and above it the caption if there is one."""
@@ -242,4 +242,8 @@ def _sound(formula: str) -> bool:
 
 
 def _formula(latex: str) -> str:
-    return "".join(sign if sign.isascii() else signs.as_latex(sign) for sign in latex.strip())
+    def known(found: re.Match[str]) -> str:
+        made = signs.escaped(found[0])
+        return made if not made or made.startswith(r"\ensuremath") else rf"\text{{{made}}}"
+
+    return re.sub(r"\w[\u0300-\u036f]+|[^\x00-\x7f]", known, latex.strip())
