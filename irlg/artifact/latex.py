@@ -172,8 +172,8 @@ def _broken(line: str, width: int) -> int:
 
 
 def _wrapping(cell: str) -> str:
-    """A cell that breaks where `BREAKS` does."""
-    if r"\href{" in cell:
+    """A cell that breaks where `BREAKS` does; as it is where a link or a formula has its own hyphens."""
+    if r"\href{" in cell or "$" in cell:
         return cell
     return re.sub(r"-(?=\d)", r"\\mbox{-}", _tied(cell, "~")).replace(r"\_", r"\_\allowbreak ")
 

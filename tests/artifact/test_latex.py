@@ -85,6 +85,7 @@ def test_what_is_too_wide_gets_smaller_letters_then_wraps_then_turns():
 def test_nothing_in_an_interval_or_a_name_breaks():
     made = booktabs(table(2, *["CIFAR-100 a_b 0.50 [0.25, 0.75]"] * 6), "")
     assert r"CIFAR\mbox{-}100 a\_\allowbreak b 0.50 [0.25,~0.75]" in made
+    assert "$x^{-1}$ and more" in booktabs(table(2, *["$x^{-1}$ and more words than fit"] * 6), "")
 
 
 def test_what_is_longer_than_a_page_repeats_its_head():
