@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from irlg.artifact.progress import progress
 from irlg.models import Classifier
 
 Optimiser = Callable[[nn.Module, int], Callable[[], None]]
@@ -48,7 +49,7 @@ def train(
     model = copy.deepcopy(model).train()
     generator = torch.Generator().manual_seed(seed)
     step, order = optimiser(model, marks[-1]), labels[:0]
-    for number in range(1, marks[-1] + 1):
+    for number in progress(range(1, marks[-1] + 1), "training"):
         if len(order) < batch:
             order = torch.randperm(len(labels), generator=generator).to(labels.device)
         chosen, order = order[:batch], order[batch:]

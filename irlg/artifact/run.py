@@ -17,7 +17,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from PIL.PngImagePlugin import PngInfo
 
-from irlg.artifact import records, report, style
+from irlg.artifact import latex, records, report, style
 from irlg.artifact.claims import Claim
 from irlg.data.datasets import POLICIES, ImageSet, open_images
 
@@ -106,10 +106,11 @@ class Run:
             display(Markdown(f"*[{caption}]({report.from_index(self.out_dir)}{path.name})*"))
 
     def table(self, frame: pd.DataFrame, view: str, stem: str, caption: str) -> None:
-        """Save a table as CSV in full precision and its view as Markdown; show the view."""
+        """Save a table as CSV in full precision and its view as Markdown and as LaTeX; show the view."""
         text = f"{caption}\n\n{view}\n"
         records.write_csv(self._file(f"{stem}.csv"), frame)
         records.write_text(self._file(f"{stem}.md"), text)
+        records.write_text(self._file(f"{stem}.tex"), latex.booktabs(view, caption))
         display(Markdown(text))
 
     def trials(self, frame: pd.DataFrame, stem: str) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from irlg.appendix.d_gradient_inversion.attacks import Attack
 from irlg.appendix.d_gradient_inversion.steps import Step
 from irlg.artifact import jobs, records
+from irlg.artifact.progress import progress
 from irlg.inversion import FeatureMaps, Progress, feature_maps, invert, matching
 from irlg.inversion.patches import UnresolvedError
 
@@ -197,10 +198,11 @@ def side_by_side(tasks: Sequence[tuple[Attack, Step]]) -> list[Outcome]:
     threads = torch.get_num_threads() if all(step.device == "cpu" for _, step in tasks) else 1
     workers = min(threads, len(tasks), PROCESSES)
     if workers <= 1 or max(attack.config.steps for attack, _ in tasks) < FEW:
-        return [attack_step(*task) for task in tasks]
+        return [attack_step(*task) for task in progress(tasks, "attacks")]
     # Not by fork, which OpenMP's threads don't survive.
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads // workers,)) as pool:
-        return [pickle.loads(outcome) for outcome in pool.map(_pickled, *zip(*tasks, strict=True))]
+        going = [pool.submit(_pickled, *task) for task in tasks]
+        return [pickle.loads(one.result()) for one in progress(going, "attacks")]
 
 
 def run(steps: Sequence[Step], rows: Sequence[Attack]) -> dict[int, dict[str, Outcome]]:

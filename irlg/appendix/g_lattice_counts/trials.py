@@ -10,6 +10,7 @@ import pandas as pd
 from irlg.appendix.methods import METHODS, Restorer, trials
 from irlg.appendix.networks import LONG_TAILED, Network
 from irlg.appendix.published import DISTRIBUTIONS, row_name
+from irlg.artifact.progress import progress
 from irlg.observation import Observation
 from irlg.restoration import restore
 from irlg.restoration.lattice import decoding
@@ -56,7 +57,11 @@ def everywhere(
     settings: int,
 ) -> pd.DataFrame:
     """`trials` of every network in its first `settings`; `sources`: the data, by the first word of its name."""
-    rows = [row for n in kinds for row in trials(n, SETTINGS[n.name, n.training][:settings], count, seed, methods)]
+    rows = [
+        row
+        for n in progress(kinds, "networks")
+        for row in trials(n, SETTINGS[n.name, n.training][:settings], count, seed, methods)
+    ]
     frame = pd.DataFrame(rows)
     trained = np.where(frame.training == "untrained", "untrained", "trained")
     return frame.assign(trained=trained, data=frame.network.map(lambda name: sources[name.split()[0]]))
@@ -68,14 +73,14 @@ def table_4(kinds: Sequence[Network], count: int, seed: int) -> pd.DataFrame:
         f"{noc} × {mroc}": row_name(group, noc, mroc) for group, pairs in DISTRIBUTIONS.items() for noc, mroc in pairs
     }
     three = {name: METHODS[name] for name in ("irlg", "uniform", "lattice")}
-    frame = pd.DataFrame(row for n in kinds for row in trials(n, list(rows), count, seed, three))
+    frame = pd.DataFrame(row for n in progress(kinds, "Table 4") for row in trials(n, list(rows), count, seed, three))
     return frame.assign(row=frame.draw.map(rows))
 
 
 def decoders(kinds: Sequence[Network], draws: Sequence[str], count: int, seed: int) -> pd.DataFrame:
     """Exact or not, of the same real-valued counts and covariances: rounding, bootstrapping, beam."""
     rows = []
-    for network, what, trial in product(kinds, draws, range(count)):
+    for network, what, trial in progress(product(kinds, draws, range(count)), "decoders"):
         observation, true = network.observe(network.draw(what, trial, seed))
         restored = restore(observation, search=False)
         x, covariance = restored.raw_counts.cpu().numpy(), restored.count_covariance.cpu().numpy()
@@ -92,7 +97,7 @@ def decoders(kinds: Sequence[Network], draws: Sequence[str], count: int, seed: i
 def unknown_sizes(kinds: Sequence[Network], draws: Sequence[str], count: int, seed: int) -> pd.DataFrame:
     """Restore batches whose K is not told, only that it is at most `LARGEST`: a row each."""
     rows = []
-    for network, what, trial in product(kinds, draws, range(count)):
+    for network, what, trial in progress(product(kinds, draws, range(count)), "K not told"):
         observation, true = network.observe(network.draw(what, trial, seed))
         restored = restore(replace(observation, batch_size=None), largest_batch=LARGEST)
         about = {"network": network.name, "training": network.training, "draw": what}

@@ -10,6 +10,7 @@ from irlg.appendix.clients import Clients
 from irlg.appendix.h_clients.networks import restored
 from irlg.appendix.h_clients.trials import SIZE
 from irlg.appendix.losses import SETTINGS
+from irlg.artifact.progress import progress
 from irlg.observation import Observation
 
 UNTOLD = ("LeNet-5", "ResNet-18", "FCN-3")  # networks where the server is not told, which takes a second a batch
@@ -19,7 +20,8 @@ LARGEST = 2 * SIZE  # K that is tried after Poisson sampling
 def told_or_not(everyone: Sequence[Clients], count: int, count_untold: int, seed: int) -> pd.DataFrame:
     """Batches of each of `SETTINGS`, a row each: `count` where the server is told, `count_untold` of `UNTOLD` else."""
     rows = []
-    for clients, (name, make), trial in product(everyone, SETTINGS.items(), range(max(count, count_untold))):
+    every = product(everyone, SETTINGS.items(), range(max(count, count_untold)))
+    for clients, (name, make), trial in progress(every, "losses"):
         sent = make(clients, clients.draw(SIZE, trial, seed), clients.stream(seed, name, trial))
         for way, settings in sent.ways.items():
             if trial >= (count if way == "told" else count_untold if clients.name in UNTOLD else 0):

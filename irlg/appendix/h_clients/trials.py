@@ -13,6 +13,7 @@ from torch import nn
 from irlg.appendix.clients import Clients, after_steps
 from irlg.appendix.corruptions import CORRUPTIONS
 from irlg.appendix.h_clients.networks import restored, rivals
+from irlg.artifact.progress import progress
 from irlg.defences import Gradients
 from irlg.observation import Observation
 
@@ -30,7 +31,7 @@ def corrupted(everyone: Sequence[Clients], count: int, seed: int) -> pd.DataFram
     """
     return pd.DataFrame(
         row
-        for clients, size, trial in product(everyone, SIZES, range(count))
+        for clients, size, trial in progress(product(everyone, SIZES, range(count)), "batches sent")
         for row in _corrupted(clients, size, trial, seed)
     )
 
@@ -65,7 +66,7 @@ def single_steps(everyone: Sequence[Clients], count: int, seed: int) -> pd.DataF
     Of a single step the head's update doesn't depend on the other layers': their embeddings do for it.
     """
     rows = []
-    for clients, rate, trial in product(everyone, RATES, range(count)):
+    for clients, rate, trial in progress(product(everyone, RATES, range(count)), "single steps"):
         chosen = clients.draw(SIZE, trial, seed)
         before, after = clients.model.head, copy.deepcopy(clients.model.head)
         optimiser = torch.optim.SGD(after.parameters(), lr=rate, **STEP)  # type: ignore[arg-type]
@@ -81,7 +82,7 @@ def single_steps(everyone: Sequence[Clients], count: int, seed: int) -> pd.DataF
 def local_steps(everyone: Sequence[Clients], count: int, seed: int) -> pd.DataFrame:
     """E steps of plain SGD on the whole network, of K images each, for each of `STEPS` and `RATES`."""
     rows = []
-    for clients, steps, rate, trial in product(everyone, STEPS, RATES, range(count)):
+    for clients, steps, rate, trial in progress(product(everyone, STEPS, RATES, range(count)), "local steps"):
         chosen = clients.draw(SIZE * steps, trial, seed)
         model = after_steps(clients, torch.split(chosen, SIZE), rate)
         make = partial(Observation.from_update, clients.model, model, rate, SIZE, local_steps=steps)

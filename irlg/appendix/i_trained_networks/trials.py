@@ -15,6 +15,7 @@ from irlg.appendix.methods import METHODS, Restorer, timed
 from irlg.appendix.methods import trials as side_by_side
 from irlg.appendix.networks import Network
 from irlg.appendix.trained import LITE0, Trained, doubt
+from irlg.artifact.progress import progress
 from irlg.data.sampling import Indices, stream
 from irlg.instances import Instances
 from irlg.observation import Observation
@@ -45,8 +46,7 @@ def eval_mode(
     """
     return pd.DataFrame(
         {**row, "mode": "eval", "data": data[network.name]}
-        for network in kinds
-        for size in sizes(SIZES, network, largest)
+        for network, size in progress(((n, size) for n in kinds for size in sizes(SIZES, n, largest)), "eval mode")
         for row in side_by_side(
             network, [draw(size)], count_small if size <= SMALL else count, seed, methods(network), recovery
         )
@@ -62,7 +62,7 @@ def train_mode(kinds: Sequence[Trained], count: int, largest: int, seed: int, da
     for network in kinds:
         model = copy.deepcopy(network.model).train()
         for size in sizes(TRAIN_SIZES, network, largest):
-            for trial in range(count):
+            for trial in progress(range(count), f"train mode, {network.name}, K = {size}"):
                 observation, true = _in_train_mode(network, model, network.draw(draw(size), trial, seed), seed)
                 about = {"network": network.name, "training": network.training, "draw": draw(size), "trial": trial}
                 place = about | {"initialisation": network.initialisation, "mode": "train", "data": data[network.name]}

@@ -9,6 +9,7 @@ from irlg.appendix.j_comparison.published import PAPER_LN_ACC
 from irlg.appendix.networks import FIRST
 from irlg.appendix.servers import split
 from irlg.artifact import statistics
+from irlg.artifact.progress import progress
 from irlg.artifact.tables import markdown, span
 from irlg.data.datasets import ImageSet
 from irlg.metrics import ln_acc
@@ -27,7 +28,7 @@ def algorithm1(data: Mapping[str, ImageSet], initialisations: int, count: int, s
             continue
         images = data[source]
         held = images.subset(split(images, seed).unseen)
-        for number in range(initialisations):
+        for number in progress(range(initialisations), f"initialisations of {name}"):
             clients = embedded(
                 "J", name, "untrained", number, build(make, seed + FIRST + number).to(device), held, device
             )

@@ -10,7 +10,7 @@ from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
 
-LATTICE, TRIVIAL = "lattice", ("zeros", "prior")
+LATTICE = "lattice"
 METRICS = {"exact": "exact", "i_rec": "IRec", "ln_acc": "LnAcc"}
 SCORES = ("le_acc", "ln_acc", "i_rec", "count_error", "probability")
 

@@ -13,6 +13,7 @@ from irlg.appendix.comparison import compare
 from irlg.appendix.j_comparison.settings import Setting
 from irlg.appendix.servers import Server
 from irlg.artifact import code, jobs
+from irlg.artifact.progress import progress
 
 SLOW = {"rlg": (1000, 5)}  # classes from which on a method takes many seconds, and batches that it then gets
 
@@ -25,7 +26,7 @@ def of_server(
     Settings whose batches are larger than what the clients hold are left out.
     """
     clients, digest = server.clients, code.digest(Path(__file__))
-    for setting in settings:
+    for setting in progress(settings, f"settings of {server.name}"):
         if setting.network == server.name and setting.size <= len(clients.labels):
             made_of = (clients.images.source, len(clients.labels), accuracy(clients), count, seed)
             rows = jobs.kept(f"J {setting.name}", partial(_rows, server, setting, count, seed), *made_of, digest)

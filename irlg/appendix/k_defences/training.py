@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from irlg.appendix.k_defences.defences import DEFENCES, NOISY, Defence, shrunk
 from irlg.appendix.networks import FIRST
 from irlg.artifact import jobs
+from irlg.artifact.progress import progress
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, stream
 from irlg.defences import Gradients, gaussian
@@ -138,7 +139,7 @@ def study(
         for name in DEFENCES if size == sizes[0] else NOISY:
             rate = rate_of(name, size, sizes[0])
             epsilon = epsilon_of(DEFENCES[name], size, steps, len(lesson.labels))
-            for number in range(seeds):
+            for number in progress(range(seeds), f"training, {name}, K = {size}"):
                 start = build(fcn3, seed + FIRST + number).to(device)
                 accuracy, weights = jobs.kept(
                     f"k fcn3 {name} {size} {number}",

@@ -15,6 +15,7 @@ from irlg.appendix.comparison import Case, compare, contenders, score
 from irlg.appendix.k_defences.defences import DEFENCES, NOISY, TYPICAL, norms, observed, shrunk, without_bias
 from irlg.appendix.servers import Server
 from irlg.artifact import jobs
+from irlg.artifact.progress import progress
 from irlg.data.datasets import ImageSet
 from irlg.restoration import Auxiliary, Restoration
 
@@ -82,7 +83,7 @@ def attacked(targets: Sequence[Target], count: int, few: int, seed: int) -> tupl
     settings: list[dict[str, Any]] = []
     trials: list[pd.DataFrame] = []
     for target in targets:
-        for size, name in target.cells():
+        for size, name in progress(target.cells(), f"attacks on {target.server.name}"):
             defence, about = DEFENCES[name], target.server.clients.about
             tries = min(count, few) if name in SLOW else count
             typical = target.typical if defence.multiplier is not None else 1.0
