@@ -12,6 +12,7 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
+from PIL.PngImagePlugin import PngInfo
 
 from irlg.appendix import workflow
 from irlg.artifact import page, verify
@@ -64,8 +65,9 @@ class Elements(HTMLParser):
 
 
 def png(shade):
-    drawn = io.BytesIO()
-    PIL.Image.new("L", (150, 300), shade).save(drawn, "png")
+    drawn, about = io.BytesIO(), PngInfo()
+    about.add_text("Description", "What `it` shows")
+    PIL.Image.new("L", (150, 300), shade).save(drawn, "png", pnginfo=about)
     return drawn.getvalue()
 
 
