@@ -34,6 +34,8 @@ def of_zeros(*embeddings, labels=None, **more):
 DUMMIES = of_zeros((1, 2), (2, 1))  # p̄ = 1/3, Ō = 3
 # p = (4, 1, 1)/6 of class 0, and so on: 2/3 of the own class, 1/6 of each other.
 CONFIDENT = Auxiliary(torch.ones(3, 2), tensor((4, 1, 1), (1, 4, 1), (1, 1, 4)).log(), torch.arange(3))
+# And one more of class 2, p = 1/3 of each.
+UNEVEN = Auxiliary(torch.ones(4, 2), tensor((4, 1, 1), (1, 4, 1), (1, 1, 4), (2, 2, 2)).log(), [0, 1, 2, 2])
 
 
 def given_to(method, classes=3, width=2, seed=0, head=None):

@@ -14,7 +14,7 @@ from irlg.restoration.rivals.greedy import one_by_one
 from irlg.restoration.rivals.means import to_total
 from irlg.restoration.rivals.rlg import separable
 from tests.helpers import linear, observe, problems, rebuilt
-from tests.restoration.by_hand import CONFIDENT, DUMMIES, by_hand, given_to, of_zeros, tensor
+from tests.restoration.by_hand import CONFIDENT, DUMMIES, UNEVEN, by_hand, given_to, of_zeros, tensor
 
 EXISTENCE = {"idlg", "gradinversion", "rlg"}
 
@@ -71,9 +71,19 @@ def test_labels_by_hand(method, auxiliary, counts):
         ),
         # Of one step, ZLG at the network before.
         ("dimitrov", replace(DUMMIES, after=of_zeros((6, 0))), (3, 1, 0), [3, 1, 0]),
-        # Of others than class j, mean logits are half of log 4 at each other class, 0 at j: softmax (1, 2, 2)/5, 1/5 at
-        # j. In 60ths: 12 − (−25, 5, 20) = (37, 7, −8), the last to 0. 4 · (37, 7, 0)/44.
-        ("rlu", CONFIDENT, (37 / 11, 7 / 11, 0), [3, 1, 0]),
+        # Of others than classes 0, 1 and 2 the mean softmax is (2/9, 2/9, 1/6) there. In 36ths
+        # (8, 8, 6) − (−15, 3, 12) = (23, 5, −6), the last to 0. 4 · (23, 5, 0)/28.
+        ("rlu", UNEVEN, (23 / 7, 5 / 7, 0), [3, 1, 0]),
+        # Half-way to the logits' negatives all are 0, and it is 1/3: over two steps (5/18, 5/18, 1/4) in the mean. In
+        # 36ths (10, 10, 9) − (−15, 3, 12) = (25, 7, −3). 4 · (25, 7, 0)/32.
+        (
+            "rlu",
+            replace(UNEVEN, after=replace(UNEVEN, logits=-UNEVEN.logits), local_steps=2),
+            (25 / 8, 7 / 8, 0),
+            [3, 1, 0],
+        ),
+        # Of one step, that at the network before.
+        ("rlu", replace(UNEVEN, after=replace(UNEVEN, logits=-UNEVEN.logits)), (23 / 7, 5 / 7, 0), [3, 1, 0]),
     ],
 )
 def test_counts_by_hand(method, auxiliary, raw, counts):

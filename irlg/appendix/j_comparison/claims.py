@@ -106,11 +106,11 @@ def _sure(settings: pd.DataFrame, trials: pd.DataFrame, data: str) -> Claim:
 
 
 def _epochs(settings: pd.DataFrame, table: pd.DataFrame) -> Iterator[Claim]:
-    """RLU's one step and the lattice in a setting like RLU's own, of several local epochs."""
+    """RLU, by our reading of it, and the lattice in a setting like RLU's own, of several local epochs."""
     classes, instances = RLU_EPOCHS
     for place in settings[settings.what == f"update of {EPOCHS} epochs"].itertuples():
         rows = table[table.setting == place.setting].set_index("method")
-        for method, what in ((LATTICE, "the lattice"), (f"rlu{MARK}", "RLU's one step")):
+        for method, what in ((LATTICE, "the lattice"), (f"rlu{MARK}", "RLU, our reading")):
             row = rows.loc[method]
             met = row.le_acc >= classes and row.i_rec >= instances
             yield Claim(

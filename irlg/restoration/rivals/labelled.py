@@ -1,4 +1,4 @@
-"""Methods by labelled auxiliary instances, a class's own and others': RLU of one step, and by posteriors."""
+"""Methods by labelled auxiliary instances, a class's own and others': RLU, and by posteriors."""
 
 import torch
 from torch import Tensor
@@ -27,15 +27,24 @@ def _by_class(auxiliary: Auxiliary, values: Tensor, own_too: bool) -> tuple[Tens
 
 
 def _rlu(observation: Observation, auxiliary: Auxiliary) -> Restoration:
-    """H. Chen and H. Vikalo, *Recovering Labels from Local Updates in Federated Learning*, ICML 2024: its one step.
+    """H. Chen and H. Vikalo, *Recovering Labels from Local Updates in Federated Learning*, ICML 2024.
 
-    The *erroneous confidence* in class j is entry j of the softmax of the mean logits of auxiliary instances of other
-    classes. u_j = max(that − g_j, 0), n = K u / Σ u, rounded. The paper's simulation of several local epochs is no part
-    of it. Needs ∇b, K and labelled auxiliary instances of at least two classes. Counts.
+    The *erroneous confidence* in class j is the expected entry j of the softmax of instances of other classes.
+    u_j = max(that − g_j, 0), n = K u / Σ u, rounded. The expectation is the mean over auxiliary instances; the authors
+    draw logits from normals fitted to them, and their released code takes the softmax of mean logits.
+
+    Of an update of several local steps it is the mean over these. The networks between the first and last nobody sees:
+    the authors guess counts, simulate how mean logits move, and correct the guess until they end as the network that
+    was returned has them. **Our reading** keeps both ends and no simulation: at step t of T logits are (1 − t/T) of
+    those at the network before and t/T of those after. Of one step, or without `auxiliary.after`, those before.
+
+    Needs ∇b, K (of all steps) and labelled auxiliary instances of at least two classes. Counts.
     """
-    _, others = _by_class(auxiliary, auxiliary.logits, own_too=False)
-    shift = torch.softmax(others, dim=1).diagonal()
-    share = (shift - bias_gradient(observation)).clamp(min=0)
+    before, steps = auxiliary.logits, auxiliary.local_steps
+    after = before if auxiliary.after is None else auxiliary.after.logits
+    path = [torch.lerp(before, after, step / steps).softmax(dim=1) for step in range(steps)]
+    _, others = _by_class(auxiliary, torch.stack(path).mean(dim=0), own_too=False)
+    share = (others.diagonal() - bias_gradient(observation)).clamp(min=0)
     total = float(share.sum())
     return counted(observation, share * (observation.size / total) if total > 0 else share, "rlu")
 
