@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from irlg.appendix import networks, training
 from irlg.appendix.networks import EPOCHS, FIRST, LENET_BATCH, Network
 from irlg.appendix.trials import eval_features
-from irlg.artifact import jobs
+from irlg.artifact import code, jobs
 from irlg.artifact.tables import markdown
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, stream, uniform_batch
@@ -82,7 +83,7 @@ def resnet(images: ImageSet, steps: int, seed: int, device: str) -> Trained:
     weights = jobs.kept(
         f"resnet18 of I {steps}",
         lambda: _taught(images, seen, steps, seed, device),
-        *(images.source, len(order), steps, seed, device, jobs.sources("", "appendix")),
+        *(images.source, len(order), steps, seed, device, code.digest(Path(__file__))),
     )
     model = build(resnet18, seed + FIRST).to(device)
     model.load_state_dict(weights)

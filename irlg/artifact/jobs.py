@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,3 @@ def kept(name: str, make: Callable[[], T], *made_of: object) -> T:
         found = make()
         place.finish(found)
     return found
-
-
-def sources(*rooms: str) -> str:
-    """A digest of the package's own code in some of its folders ("" for its top level), to be part of what a result is
-    made of."""
-    digest = hashlib.blake2b(digest_size=8)
-    for room in rooms:
-        for path in sorted(Path(PACKAGE, room).glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -36,13 +36,3 @@ def test_what_was_kept_on_the_way_goes_when_a_result_is_there(folder):
     one.finish("done")
     assert one.read() == "done" and not one.part("trace").exists() and other.part("trace").exists()
     assert other.read() is None
-
-
-def test_a_change_of_the_code_changes_its_digest(monkeypatch, tmp_path):
-    (tmp_path / "room").mkdir()
-    (tmp_path / "room" / "a.py").write_text("1")
-    monkeypatch.setattr(jobs, "PACKAGE", tmp_path)
-    before = jobs.sources("room")
-    assert before == jobs.sources("room") != jobs.sources("")
-    (tmp_path / "room" / "a.py").write_text("2")
-    assert jobs.sources("room") != before

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from irlg import models
 from irlg.appendix import training
-from irlg.artifact import jobs
+from irlg.artifact import code, jobs
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, stream, uniform_batch
 from irlg.gradients import batch_gradient
@@ -154,6 +155,7 @@ def trained_step(images: ImageSet, batch_size: int, classes: int, steps: int, se
         (taught,) = training.train(model, *lesson, training.adamw, [steps], seed, batch, mirror=True)
         return {name: value.cpu() for name, value in taught.state_dict().items()}
 
-    code = jobs.sources("", "appendix")
-    weights = jobs.kept(f"trained resnet18 {steps}", train, images.source, len(seen), seed, device, code)
+    weights = jobs.kept(
+        f"trained resnet18 {steps}", train, images.source, len(seen), seed, device, code.digest(Path(__file__))
+    )
     return Step(models.resnet18, images.subset(indices), seed, device, weights)

@@ -1,6 +1,7 @@
 """The networks of notebook K: FCN-3 and LeNet-5 before and after training, ResNet-18 before."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from irlg.appendix.k_defences.defences import DEFENCES
 from irlg.appendix.k_defences.trials import LARGER, SIZE, Target
 from irlg.appendix.networks import FIRST, LENET_BATCH
 from irlg.appendix.servers import Server, Split, serve
-from irlg.artifact import jobs
+from irlg.artifact import code, jobs
 from irlg.data.datasets import ImageSet
 from irlg.models import Classifier, build, fcn3, lenet5, resnet18
 
@@ -44,7 +45,7 @@ def lenets(images: ImageSet, parts: Split, steps: int, seed: int, device: str) -
     weights = jobs.kept(
         f"k lenet5 {steps}",
         lambda: _lenet(start, images, parts, steps, seed, device),
-        *(images.source, len(images.labels), steps, seed, device, jobs.sources("", "appendix")),
+        *(images.source, len(images.labels), steps, seed, device, code.digest(Path(__file__))),
     )
     model = build(lenet5, 0).to(device)
     model.load_state_dict(weights)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from irlg.appendix.k_defences.defences import DEFENCES, NOISY, Defence, shrunk
 from irlg.appendix.networks import FIRST
-from irlg.artifact import jobs
+from irlg.artifact import code, jobs
 from irlg.artifact.progress import progress
 from irlg.data.datasets import ImageSet
 from irlg.data.sampling import Indices, stream
@@ -147,7 +148,7 @@ def study(
                         start, lesson, name, size, steps, seed + number, rate
                     ),
                     *(lesson.source, len(lesson.labels), steps, seed, device),
-                    jobs.sources("", "appendix", "appendix/k_defences"),
+                    code.digest(Path(__file__)),
                 )
                 about = {"defence": name, "K": size, "number": number, "steps": steps, "rate": rate}
                 rows.append(about | {"epsilon": epsilon, "accuracy": accuracy, "data": lesson.source})

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from irlg.appendix.clients import Clients
 from irlg.appendix.comparison import Case, compare, contenders, score
 from irlg.appendix.k_defences.defences import DEFENCES, NOISY, TYPICAL, norms, observed, shrunk, without_bias
 from irlg.appendix.servers import Server
-from irlg.artifact import jobs
+from irlg.artifact import code, jobs
 from irlg.artifact.progress import progress
 from irlg.data.datasets import ImageSet
 from irlg.restoration import Auxiliary, Restoration
@@ -24,7 +25,6 @@ TRIVIAL = ("zeros", "prior", "spread")  # answers that look at no gradient, and 
 LATTICE = "lattice"
 AS_SENT, UNKNOWN = "lattice, as sent", "lattice, scale unknown"  # of clipped gradients, beside those rescaled
 SLOW = ("clipped", "no bias")  # where the lattice has to find the scale
-CODE = ("", "appendix", "appendix/k_defences", "restoration", "restoration/lattice", "restoration/rivals")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def attacked(targets: Sequence[Target], count: int, few: int, seed: int) -> tupl
             typical = target.typical if defence.multiplier is not None else 1.0
             place = {"setting": len(settings), "defence": name, "kind": defence.kind, "strength": defence.strength}
             settings.append(place | {"K": size, "trials": tries, "typical": typical} | about)
-            made_of = (target.under, about, len(target.server.clients.labels), tries, seed, jobs.sources(*CODE))
+            made_of = (target.under, about, len(target.server.clients.labels), tries, seed, code.digest(Path(__file__)))
             rows = jobs.kept(
                 f"k {target.server.name} {size} {name}",
                 lambda target=target, size=size, name=name, tries=tries: _cell(target, size, name, tries, seed),  # type: ignore[misc]
