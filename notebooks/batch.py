@@ -19,6 +19,7 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 
 HEARTBEAT = 30  # seconds between lines of progress
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELL_LIMIT = 3 * 3600  # seconds a cell may take: papermill's default is for ever
 
 
@@ -38,11 +39,11 @@ def run(name: str, profile: str, common: dict[str, str]) -> str:
     threading.Thread(target=_report, args=(name, partial, start, done), daemon=True).start()
     failure = ""
     try:
-        source = Path("notebooks", f"{name}.ipynb")
+        _in_python(Path("notebooks", f"{name}.ipynb"), partial)
         papermill.execute_notebook(
-            str(source),
             str(partial),
-            parameters=_parameters(source, profile, common),
+            str(partial),
+            parameters=_parameters(partial, name, profile, common),
             kernel_name="python3",
             language="python",
             progress_bar=False,
@@ -65,11 +66,18 @@ def say(line: str) -> None:
     print(time.strftime("%H:%M:%S"), line, flush=True)
 
 
-def _parameters(source: Path, profile: str, common: dict[str, str]) -> dict[str, object]:
+def _in_python(source: Path, copy: Path) -> None:
+    """Copy a notebook, which says that it is Python's whatever an editor has made of it: papermill asks."""
+    content = json.loads(source.read_text(encoding="utf-8"))
+    content["metadata"] |= {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    copy.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _parameters(copy: Path, name: str, profile: str, common: dict[str, str]) -> dict[str, object]:
     """The profile's parameters for a notebook; papermill itself would pass unknown ones on."""
-    profiles = yaml.safe_load(source.with_name("profiles.yaml").read_text(encoding="utf-8"))
-    declared = papermill.inspect_notebook(str(source))
-    chosen = profiles[profile].get(source.stem, {})
+    profiles = yaml.safe_load(Path("notebooks/profiles.yaml").read_text(encoding="utf-8"))
+    declared = papermill.inspect_notebook(str(copy))
+    chosen = profiles[profile].get(name, {})
     if unknown := sorted(set(chosen) - set(declared)):
         raise ValueError(f"profiles.yaml, {profile}: unknown parameter {unknown}; there are {list(declared)}")
     return {**chosen, **{key: value for key, value in common.items() if key in declared}}

@@ -222,6 +222,23 @@ def test_a_killed_run_goes_on_where_it_stopped(checkout, smoke, data):
     assert started(rest) == [begun[1], "index"]
 
 
+@pytest.mark.parametrize("kernel", (None, {"name": "other", "display_name": "Other", "language": "julia"}))
+def test_a_notebook_that_another_editor_has_saved_runs_where_the_user_has_another_python3(checkout, tmp_path, kernel):
+    home, notebook = tmp_path / "jupyter" / "kernels" / "python3", checkout / "notebooks" / "B_architectures.ipynb"
+    home.mkdir(parents=True)
+    elsewhere = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    (home / "kernel.json").write_text(json.dumps(elsewhere))
+    whole = notebook.read_text(encoding="utf-8")
+    notebook.write_text(json.dumps(json.loads(whole) | {"metadata": {"kernelspec": kernel} if kernel else {}}))
+    command = [sys.executable, "notebooks/batch.py", "B_architectures", "--profile", "smoke"]
+    about = environment(checkout) | {"JUPYTER_DATA_DIR": str(tmp_path / "jupyter")}
+    try:
+        result = subprocess.run(command, cwd=checkout, env=about, capture_output=True, text=True)
+    finally:
+        notebook.write_text(whole, encoding="utf-8")
+    assert result.returncode == 0 and not result.stderr, result.stdout + result.stderr
+
+
 def test_two_runs_at_once_are_refused(checkout, smoke):
     with (checkout / ".run" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
