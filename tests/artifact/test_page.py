@@ -204,7 +204,9 @@ def test_the_opening_is_whole_sentences(story, sentences):
 
 
 def test_links_lead_from_the_page():
-    link = linked(Path("figures/paper"), ["F_x"], Path("notebooks/executed/paper"))
+    link = linked(Path("figures/paper"), ["F_x", "F_x.png"], Path("notebooks/executed/paper"))
+    assert link("../../../figures/paper/F_x.png") == "#F_x.png"
+    assert link("../../../figures/paper/F_y.png") == "F_y.png" and link("F_x.png") != "#F_x.png"
     assert link("../../../irlg/models.py") == "../../irlg/models.py"
     assert link("../../../figures/paper/claims.md") == "claims.md"
     assert link("F_x.ipynb") == "#F_x" and link("index.ipynb") == "../../notebooks/executed/paper/index.ipynb"

@@ -41,7 +41,8 @@ def _script(letter: str) -> str:
 def linked(here: Path, sections: Collection[str], base: Path) -> Callable[[str], str]:
     """What makes links of a text that lies in `base` those of a page that lies in `here`.
 
-    **Arguments:** `sections`: names of notebooks that are in the page; a link to one leads there.
+    **Arguments:** `sections`: names of notebooks, and of pictures' files in `here`, that are in the page; a link to one
+    leads there.
     """
 
     def link(url: str) -> str:
@@ -50,6 +51,8 @@ def linked(here: Path, sections: Collection[str], base: Path) -> Callable[[str],
         target = Path(os.path.normpath(base / url))
         if target.suffix == ".ipynb" and target.stem in sections:
             return f"#{target.stem}"
+        if target.parent == here and target.name in sections:
+            return f"#{target.name}"
         return Path(os.path.relpath(target, here)).as_posix()
 
     return link

@@ -132,15 +132,16 @@ def part(
 
     **Arguments:** `names`: all notebooks of the page; `printed`: the paper's tables by their names.
     """
-    text = Text(linked(folder, names, executed), below=2)
     if not (folder / f"{name}.json").exists():
         partial, error = executed / f"{name}.partial.ipynb", executed / f"{name}.error"
         why = error.read_text(encoding="utf-8").strip() if error.exists() else "stopped before its end"
         failure = f"did not finish: {why}" if partial.exists() else "has not run"
+        text = Text(linked(folder, names, executed), below=2)
         return Part(name, name, rows, failure=failure, pieces=list(pieces(cells(partial), text, {}, "")))
     record = records.read_record(folder / f"{name}.json")
     notebook = cells(executed / f"{name}.ipynb")
     pictures = [picture(folder / file) for file in record["files"] if file.endswith(".png")]
+    text = Text(linked(folder, [*names, *(one.name for one in pictures)], executed), below=2)
     places = {hashlib.sha256((folder / one.name).read_bytes()).hexdigest(): one.name for one in pictures}
     own = Text(linked(folder, names, folder))
     elements = {row.element.split(", ")[1] for row in rows if ", " in row.element}
