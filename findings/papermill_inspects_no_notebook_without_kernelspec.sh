@@ -22,7 +22,8 @@ NOTEBOOK
 
 echo "papermill $(venv/bin/papermill --version | cut -d " " -f 1)"
 venv/bin/papermill bare.ipynb ran.ipynb -k python3 -l python -p trials 7 --no-progress-bar --log-level ERROR
-grep -q '"7\\n"' ran.ipynb && echo "run with -k python3 -l python: prints 7, the parameter it was given"
+grep -q '"7\\n"' ran.ipynb
+echo "run with -k python3 -l python: prints 7, the parameter it was given"
 
 venv/bin/python - <<'PYTHON'
 import papermill

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib import rc_params_from_file
 
 from irlg.appendix.d_gradient_inversion import attacks, claims, running, steps, tables
 from irlg.appendix.d_gradient_inversion.running import Outcome
 from irlg.appendix.d_gradient_inversion.timing import inversion_seconds
+from irlg.artifact import style
 from irlg.data.datasets import open_images
 from irlg.data.sampling import stream
 
@@ -249,3 +251,10 @@ def test_the_attack_and_the_plain_loop_are_timed_on_the_same(step):
 def test_the_verdict_on_speed(plain, device, difference, verdict):
     speed = {"irlg": 0.1, "plain": plain, "difference": 0.5, "in_float64": difference}
     assert claims.speed_claim("FCN-3", speed, device, "MNIST").verdict == verdict
+
+
+def test_every_attack_has_a_colour_of_its_own():
+    colours = rc_params_from_file(style.SHEET, use_default_template=False)["axes.prop_cycle"].by_key()["color"]
+    assert len(set(colours)) == len(colours)
+    for dataset in ("MNIST", "CIFAR-100"):
+        assert len({attack.name for attack in attacks.attacks(dataset, 100)}) <= len(colours)

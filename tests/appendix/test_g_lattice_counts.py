@@ -120,7 +120,7 @@ def observed(network):
 
 def test_costs_are_measured_in_a_process_of_their_own(digits):
     _, kinds = digits
-    assert not trials.easy_batches(kinds, 2, 0)  # none of 100 classes
+    assert not trials.easy_batches(kinds, 2, 0, 9)  # none of 100 classes
     found = costs.costs({("FCN-3", "random 24"): [observed(kinds[0])] * 3}, 0, (50, 64, 16), (50, 64, 60))
     assert min(found.product, found.cholesky, found.easy, found.learnt) > 0
     assert list(found.medians) == [("FCN-3", "random 24")] and found.medians["FCN-3", "random 24"] > found.product

@@ -201,8 +201,8 @@ def side_by_side(tasks: Sequence[tuple[Attack, Step]]) -> list[Outcome]:
         return [attack_step(*task) for task in progress(tasks, "attacks")]
     # Not by fork, which OpenMP's threads don't survive.
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads // workers,)) as pool:
-        going = [pool.submit(_pickled, *task) for task in tasks]
-        return [pickle.loads(one.result()) for one in progress(going, "attacks")]
+        outcomes = pool.map(_pickled, *zip(*tasks, strict=True))
+        return [pickle.loads(outcome) for _, outcome in zip(progress(tasks, "attacks"), outcomes, strict=True)]
 
 
 def run(steps: Sequence[Step], rows: Sequence[Attack]) -> dict[int, dict[str, Outcome]]:

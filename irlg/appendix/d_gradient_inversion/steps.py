@@ -156,6 +156,6 @@ def trained_step(images: ImageSet, batch_size: int, classes: int, steps: int, se
         return {name: value.cpu() for name, value in taught.state_dict().items()}
 
     weights = jobs.kept(
-        f"trained resnet18 {steps}", train, images.source, len(seen), seed, device, code.digest(Path(__file__))
+        f"trained resnet18 {steps}", train, images.source, len(seen), seed, device, code.digest(Path(training.__file__))
     )
     return Step(models.resnet18, images.subset(indices), seed, device, weights)

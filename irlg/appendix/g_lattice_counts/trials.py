@@ -37,12 +37,14 @@ SETTINGS = {
 LARGEST = 96  # K that is tried where it is not told
 
 
-def easy_batches(kinds: Sequence[Network], count: int, seed: int) -> dict[tuple[str, str], list[Observation]]:
-    """What the server sees in the first `count` trials on untrained networks of 100 classes, by network and draw."""
+def easy_batches(
+    kinds: Sequence[Network], count: int, seed: int, settings: int
+) -> dict[tuple[str, str], list[Observation]]:
+    """What the server sees in the first `count` trials of `everywhere` on untrained networks of 100 classes."""
     batches: dict[tuple[str, str], list[Observation]] = {}
     for network in kinds:
         if network.training == "untrained" and network.head.out_features == 100:
-            for what, trial in product(SETTINGS[network.name, network.training], range(count)):
+            for what, trial in product(SETTINGS[network.name, network.training][:settings], range(count)):
                 observation, _ = network.observe(network.draw(what, trial, seed))
                 batches.setdefault((network.name, what), []).append(observation)
     return batches
