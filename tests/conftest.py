@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,16 @@ def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 def data() -> Path:
     """The folder of the datasets, whether or not anything is in it."""
     return Path(os.environ.get("IRLG_DATA", ROOT / "data")).resolve()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what git tracks or would track, as a clone would have it."""
+    copy = tmp_path_factory.mktemp("copy") / "irlg"
+    everywhere = shutil.ignore_patterns(".*", "executed", "figures", "*.egg-info", "__pycache__")
+
+    def left_out(folder, names):
+        return everywhere(folder, names) | ({"data"} if Path(folder) == ROOT else set())
+
+    shutil.copytree(ROOT, copy, ignore=left_out)
+    return copy
