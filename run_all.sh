@@ -13,7 +13,7 @@ usage: ./run_all.sh [options]     run the notebooks, rebuild figures/ and its re
   --data DIR                     where the datasets lie or go (IRLG_DATA, else data/)
   --device auto|cpu|cuda         auto takes a GPU where there is one
   --policy auto|real|stand-in    auto lets a stand-in replace data that are missing; real refuses
-  --jobs N                       notebooks at a time, sharing the cores (1)
+  --jobs N                       notebooks at a time, sharing the cores (2; on one core 1)
   --only LETTERS                 these notebooks and the index: --only CF
   --force                        run again what is up to date
   --help                         this text
@@ -28,7 +28,7 @@ choice() { # name value words...
   fail "$name: expected one of $*, got '$value'"
 }
 
-action=run profile=quick data=${IRLG_DATA:-} device=auto policy=auto jobs=1 only= force=
+action=run profile=quick data=${IRLG_DATA:-} device=auto policy=auto jobs= only= force=
 while (($#)); do
   case $1 in
     test) action=test ;;
@@ -44,7 +44,7 @@ done
 choice --profile "$profile" smoke quick paper
 choice --device "$device" auto cpu cuda
 choice --policy "$policy" auto real stand-in
-[[ $jobs =~ ^[1-9][0-9]*$ ]] || fail "--jobs: expected a whole number of at least 1, got '$jobs'"
+[[ -z $jobs || $jobs =~ ^[1-9][0-9]*$ ]] || fail "--jobs: expected a whole number of at least 1, got '$jobs'"
 [[ -z $data || $data == /* ]] || data=$caller/$data
 [[ $only =~ ^[A-Z]*$ ]] || fail "--only: expected capital letters such as CF, got '$only'"
 
@@ -123,6 +123,7 @@ main(sys.argv[1:])' "$@"
 }
 
 cores=$("$python" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+: "${jobs:=$((cores > 1 ? 2 : 1))}" # two notebooks with a core each are done sooner than one with both
 threads=$((cores > jobs ? cores / jobs : 1))
 status=0
 snakemake --cores "$((threads * jobs))" --quiet all --keep-going --rerun-incomplete ${force:+--forceall} \

@@ -44,7 +44,7 @@ def started(result):
 
 @pytest.fixture(scope="module")
 def smoke(checkout, data):
-    result = run_all(checkout, "--data", str(data), "--jobs", "2")
+    result = run_all(checkout, "--data", str(data))
     assert result.returncode == 0, result.stdout + result.stderr
     return result
 
@@ -118,7 +118,7 @@ def test_same_seed_same_bytes(checkout, smoke, data):
     folder = checkout / "figures" / "smoke"
     names = ("F_trials.csv", "table_4.md", "F_unique_failure.png")
     before, page = [(folder / name).read_bytes() for name in names], report(checkout)
-    again = run_all(checkout, "--data", str(data), "--only", "F", "--force", "--jobs", "2")
+    again = run_all(checkout, "--data", str(data), "--only", "F", "--force")
     assert sorted(started(again)) == ["F_data_distributions", "index"]
     assert [(folder / name).read_bytes() for name in names] == before
     assert page != report(checkout) and outside_provenance(page) == outside_provenance(report(checkout))
@@ -157,7 +157,7 @@ def test_a_killed_kernel_is_reported_and_a_rerun_completes(checkout, smoke, data
 def test_a_killed_run_goes_on_where_it_stopped(checkout, smoke, data):
     for name in ("A_gradient_formula", "B_architectures"):
         (checkout / "figures" / "smoke" / f"{name}.json").unlink()
-    command = ["./run_all.sh", "--profile", "smoke", "--only", "AB", "--data", str(data)]
+    command = ["./run_all.sh", "--profile", "smoke", "--only", "AB", "--jobs", "1", "--data", str(data)]
     run = subprocess.Popen(
         command, cwd=checkout, env=environment(checkout), stdout=subprocess.PIPE, text=True, start_new_session=True
     )
