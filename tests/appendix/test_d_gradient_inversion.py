@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib import rc_params_from_file
 
-from irlg.appendix.d_gradient_inversion import attacks, claims, running, steps, tables
+from irlg.appendix.d_gradient_inversion import attacks, claims, pictures, running, steps, tables
 from irlg.appendix.d_gradient_inversion.running import Outcome
 from irlg.appendix.d_gradient_inversion.timing import inversion_seconds
 from irlg.artifact import style
@@ -258,3 +258,11 @@ def test_every_attack_has_a_colour_of_its_own():
     assert len(set(colours)) == len(colours)
     for dataset in ("MNIST", "CIFAR-100"):
         assert len({attack.name for attack in attacks.attacks(dataset, 100)}) <= len(colours)
+
+
+def test_a_curve_has_the_papers_psnr_beside_it_in_its_colour():
+    traces = pd.DataFrame({"attack": ["a", "a", "b"], "seed": 0, "iteration": [0, 9, 9], "seconds": 1.0, "psnr": 9.0})
+    for axis in pictures.curves(traces, {"b": 17.12}).axes:
+        _, other, dotted = axis.lines
+        assert list(dotted.get_ydata()) == [17.12, 17.12] and dotted.get_color() == other.get_color()
+        assert dotted.get_linestyle() == ":" and axis.get_xlim()[0] == 0

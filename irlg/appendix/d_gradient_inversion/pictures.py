@@ -59,10 +59,11 @@ def snapshots(images: Mapping[int, Tensor], columns: int) -> Figure:
     return figure
 
 
-def curves(traces: pd.DataFrame) -> Figure:
+def curves(traces: pd.DataFrame, published: Mapping[str, float] | None = None) -> Figure:
     """Mean matched PSNR over iterations and over seconds, a line an attack and seed.
 
-    **Arguments:** `traces`: one row a report, with attack, seed, iteration, seconds and psnr.
+    **Arguments:** `traces`: one row a report, with attack, seed, iteration, seconds and psnr; `published`, the paper's
+    PSNR by attack, a dotted line each.
     """
     figure = Figure(figsize=(9.2, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -72,10 +73,14 @@ def curves(traces: pd.DataFrame) -> Figure:
         style = {"color": colours[name], "lw": 1.3, "ls": "--" if name == "true" else "-"}
         left.plot(part.iteration, part.psnr, **style)
         right.plot(part.seconds, part.psnr, label=name if seed == traces.seed.iloc[0] else None, **style)
+    for axis in (left, right):
+        for name, psnr in (published or {}).items():
+            axis.axhline(psnr, color=colours[name], lw=0.9, ls=":")
     left.set(xlabel="iteration", ylabel="PSNR, mean of the batch, dB")
     right.set(xlabel="seconds")
     for axis in (left, right):
         axis.set_xscale("symlog", linthresh=10)
+        axis.set_xlim(left=0)
     right.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
