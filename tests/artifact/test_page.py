@@ -90,7 +90,8 @@ def checkout(root, commit="abc", seconds=1.0):
     (folder / "Y_seen.png").write_bytes(png(1))
     (folder / "Y_table.md").write_text("Caption.\n\n| a | b |\n|:--|:--|\n| 1 | <2> |\n")
     claim = Claim("better than 1 < 2", "1", "2", 1234, "exact", "MNIST", "below the paper")
-    files = ["Y_seen.png", "Y_table.md", "Y_trials.csv"]
+    (folder / "Y_advice.md").write_text("1. **Do** this.\n2. And that.\n")
+    files = ["Y_seen.png", "Y_advice.md", "Y_table.md", "Y_trials.csv"]
     record = {
         "notebook": "Y_done",
         "title": "Appendix Y: the title",
@@ -127,6 +128,12 @@ def checkout(root, commit="abc", seconds=1.0):
     return rows + [
         Row("", "not run", (), element=f"{name[0]}, beyond", notebook=name) for name in ("Z_failed", "X_left")
     ]
+
+
+def test_what_a_notebook_wrote_without_a_table_is_text(tmp_path):
+    text = whole.whole(tmp_path, "quick", checkout(tmp_path))
+    assert re.search(r'<div class="text"><ol>\s*<li><strong>Do</strong> this.</li>', text)
+    assert re.findall(r"<summary>Table, (.*?)</summary>", text) == ["1 row: Caption."]
 
 
 def test_a_page_has_a_part_a_notebook_whatever_has_run(tmp_path):

@@ -41,6 +41,7 @@ class Part:
     record: Mapping[str, Any] = field(default_factory=dict)
     failure: str = ""
     opening: str = ""
+    texts: Sequence[Markup] = ()
     printed: Sequence[Table] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
@@ -144,6 +145,7 @@ def part(
     text = Text(linked(folder, [*names, *(one.name for one in pictures)], executed), below=2)
     places = {hashlib.sha256((folder / one.name).read_bytes()).hexdigest(): one.name for one in pictures}
     own = Text(linked(folder, names, folder))
+    written = [(folder / file).read_text(encoding="utf-8") for file in record["files"] if file.endswith(".md")]
     elements = {row.element.split(", ")[1] for row in rows if ", " in row.element}
     return Part(
         name,
@@ -152,7 +154,8 @@ def part(
         record,
         opening=Markup(text.line(opening(notebook))),
         printed=[table for element, table in printed.items() if element in elements],
-        tables=[table(folder / file, own) for file in record["files"] if file.endswith(".md")],
+        texts=[Markup(own.block(each)) for each in written if "\n|" not in each],
+        tables=[table(each, own) for each in written if "\n|" in each],
         pictures=pictures,
         pieces=list(pieces(notebook, text, places, record["commit"])),
     )
@@ -182,9 +185,9 @@ def printed_tables(index: Sequence[Mapping[str, Any]], text: Text) -> Iterator[t
             caption = above or ""
 
 
-def table(path: Path, text: Text) -> Table:
+def table(written: str, text: Text) -> Table:
     """A table that a notebook wrote as Markdown: its caption, a blank line, itself."""
-    caption, _, view = path.read_text(encoding="utf-8").partition("\n\n")
+    caption, _, view = written.partition("\n\n")
     return Table(Markup(text.line(caption)), Markup(text.block(view)), view.count("\n|") - 1)
 
 
