@@ -15,6 +15,7 @@ from irlg.artifact.derived import Derived
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
+PARTS = {"CIFAR-100": "CIFAR-100", "MNIST": "MNIST (main text)"}  # the appendix's figure is of one of them
 FEW = 6  # iterations that tell how long one takes on ResNet-18
 
 
@@ -38,7 +39,7 @@ def of_images(dataset: str, data: str, images: pd.DataFrame, frame: pd.DataFrame
         return on_real(data, verdict if taken >= steps else f"{taken:,} of {steps:,} iterations")
 
     def claim(text: str, paper: str, ours: str, n: int, interval: str, verdict: str) -> Claim:
-        return Claim(f"Figure 6, {dataset}: {text}", paper, ours, n, interval, data, verdict)
+        return Claim(f"Figure 6, {PARTS[dataset]}: {text}", paper, ours, n, interval, data, verdict)
 
     def against(attack: str, other: str, paper: str, text: str) -> Claim:
         mean, interval, n = gain(images, attack, other)
@@ -199,10 +200,21 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
         best = {"CIFAR-100": "feature maps", "MNIST": "tuned, lattice labels"}[dataset]
         best = best if best in own.index else "tuned"
         psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
-        here = (
+        here = "" if dataset == "MNIST" else _in_full(folder)
+        here += (
             f"{psnr['restored']} and {psnr['joint-shared']} dB, {taken['restored']} iterations;"
             f" {best}: {psnr[best]} dB, {taken[best]}"
         )
         paper = f"restored labels {restored:.2f}, one soft label {shared:.2f} dB, {steps:,} iterations"
-        rows.append(Row(paper, here, [claim for claim in claims if dataset in claim.data], dataset))
+        rows.append(Row(paper, here, [claim for claim in claims if dataset in claim.data], PARTS[dataset]))
     return rows
+
+
+def _in_full(folder: Path) -> str:
+    """How far the published protocol has come, where it was begun."""
+    if not (folder / "D_in_full.csv").exists():
+        return ""
+    own = pd.read_csv(folder / "D_in_full.csv").set_index("labels")
+    psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
+    of_each = " and ".join(f"{psnr[name]} dB after {taken[name]}" for name in ("restored", "joint-shared"))
+    return f"on one batch {of_each}; on three "
