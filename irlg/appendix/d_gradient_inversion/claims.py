@@ -200,7 +200,7 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
         best = {"CIFAR-100": "feature maps", "MNIST": "tuned, lattice labels"}[dataset]
         best = best if best in own.index else "tuned"
         psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
-        here = "" if dataset == "MNIST" else _in_full(folder)
+        here = "" if dataset == "MNIST" else _in_full(folder, own.seeds.max())
         here += (
             f"{psnr['restored']} and {psnr['joint-shared']} dB, {taken['restored']} iterations;"
             f" {best}: {psnr[best]} dB, {taken[best]}"
@@ -210,11 +210,11 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     return rows
 
 
-def _in_full(folder: Path) -> str:
+def _in_full(folder: Path, batches: int) -> str:
     """How far the published protocol has come, where it was begun."""
     if not (folder / "D_in_full.csv").exists():
         return ""
     own = pd.read_csv(folder / "D_in_full.csv").set_index("labels")
     psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
     of_each = " and ".join(f"{psnr[name]} dB after {taken[name]}" for name in ("restored", "joint-shared"))
-    return f"on one batch {of_each}; on three "
+    return f"one batch: {of_each}; all {batches}: "
