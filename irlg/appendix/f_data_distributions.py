@@ -122,8 +122,8 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     paper = f"{pair(min(PAPER_TABLE_4[row] for row in easy))} in {len(easy)} rows, Unique {pair(PAPER_TABLE_4[last])}"
     mean = pair((unique.le_acc.mean(), unique.ln_acc.mean()))
     here = (
-        f"worst of {len(easy)} rows {worst(ours[ours.row != last])}, Unique {mean} over {len(unique)}"
-        f" initialisations; worst of a constant guess {worst(guess)}"
+        f"worst of {len(easy)} rows {worst(ours[ours.row != last])}, of a guess {worst(guess)};"
+        f" Unique {mean} over {len(unique)} initialisations"
     )
     return [Row(paper, here, claims)]
 

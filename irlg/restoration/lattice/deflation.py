@@ -91,7 +91,7 @@ def one_by_one(
             known = embeddings[everyone] if batch.found is None else batch.found.embeddings[:, : embeddings.shape[1]]
             starts = known.mean(dim=0) + _along(known, everyone, observation.weight, by)
             news = news or batch.look(everyone, starts, deadline)
-        news = news or batch.look(*_about(embeddings, everyone, generator), deadline)
+        news = news or batch.look(*_about(embeddings, everyone, generator), deadline) or batch.polish(deadline)
         if news and batch.left:
             try:
                 rest = restore(*batch.rest())
@@ -125,6 +125,7 @@ class _Batch:
         self.target = divisor * (target - target.mean(dim=0))  # T, (C, m + 1)
         self.found: Solutions | None = None
         self.times, self.left = target.new_zeros(0, dtype=torch.long), observation.size
+        self.polished = 0  # of those found
 
     def usable(self) -> bool:
         """Whether gradients are finite, and noise alone is less than what may be left."""
@@ -157,6 +158,17 @@ class _Batch:
             self.times = torch.cat([self.times, times])
             self.left -= int(times.sum())
         return len(which) > 0
+
+    def polish(self, deadline: float) -> bool:
+        """Solve for all that are found at once, whatever is left, and say whether that may show others: weak instances
+        are hidden by the errors of the rest."""
+        if self.found is None or self.left == 0 or len(self.found.labels) == self.polished:
+            return False
+        self.polished = len(self.found.labels)
+        self.found = refined(
+            self.observation, self.target, self.span.rows, self.found, self.times, self.left, deadline
+        )
+        return True
 
     def completed(self, counts: Tensor, embeddings: Tensor) -> "_Batch":
         """The batch as it would be with those left of `counts` (C,), near the classes' `embeddings` (C, m)."""

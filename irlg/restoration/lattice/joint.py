@@ -2,8 +2,12 @@
 
 Each instance on its own has C − K equations for K − 1 unknowns. All together have the C K of T R = Σ_k ĝ_k (Rᵀ ê_k)ᵀ,
 with R a basis of the row space, for as many unknowns. That matters where K is near C/2, and where an instance is so
-weak that the errors of the others hide it.
+weak that the errors of the others hide it. While some are missing, the best matrix of their rank stands for them: it is
+projected out (variable projection: Golub and Pereyra, 1973, with Kaufman's derivative).
 """
+
+import math
+from time import monotonic
 
 import torch
 from torch import Tensor
@@ -11,9 +15,9 @@ from torch import Tensor
 from irlg.observation import Observation
 from irlg.restoration.lattice.angles import Solutions
 
-ROUNDS = 12  # of Gauss and Newton, each a least-squares problem
+ROUNDS = 40  # of Gauss and Newton, each a least-squares problem: 12 are enough where none is missing
 STEPS = 150  # of conjugate gradients for it
-SETTLED = 0.9  # of what is left after a round: no more will come of it
+SETTLED = 0.97  # of what is left after a round: no more will come of it
 
 
 class _Batch:
@@ -62,33 +66,70 @@ class _Sum:
         return change - torch.outer(change @ self.batch.fixed, self.batch.fixed)
 
 
-def refined(observation: Observation, target: Tensor, rows: Tensor, start: Solutions, times: Tensor) -> Solutions:
+class _Remainder:
+    """What a sum leaves of what is `wanted` (C, r), `value` (C, r), but for the best matrix of rank `left`."""
+
+    def __init__(self, wanted: Tensor, of: _Sum, left: int) -> None:
+        self.of, self.value = of, wanted - of.value
+        self.size = math.inf
+        self.columns = self.rows = None
+        if not bool(torch.isfinite(self.value.sum())):
+            return
+        if left:
+            columns, _, rows = torch.linalg.svd(self.value, full_matrices=False)
+            self.columns, self.rows = columns[:, :left], rows[:left]
+            self.value = self._outside(self.value)
+        self.size = float(self.value.norm())
+
+    def forward(self, change: Tensor) -> Tensor:
+        return self._outside(self.of.forward(change))
+
+    def backward(self, residual: Tensor) -> Tensor:
+        return self.of.backward(self._outside(residual))
+
+    def _outside(self, matrix: Tensor) -> Tensor:
+        if self.columns is None or self.rows is None:
+            return matrix
+        matrix = matrix - self.columns @ (self.columns.T @ matrix)
+        return matrix - matrix @ self.rows.T @ self.rows
+
+
+def refined(
+    observation: Observation,
+    target: Tensor,
+    rows: Tensor,
+    start: Solutions,
+    times: Tensor,
+    left: int = 0,
+    deadline: float = math.inf,
+) -> Solutions:
     """The solutions that leave the least of the `target` T (C, m + 1), near those to `start` from, `times` (F,) each.
 
-    **Arguments:** `rows` (m + 1, r), an orthonormal basis of the row space. Without a bias all are (…, m).
+    **Arguments:** `rows` (m + 1, r), an orthonormal basis of the row space; `left`, the instances that are missing.
+    Without a bias all are (…, m). `deadline`, of `time.monotonic`.
     """
     wanted = target @ rows
     t = start.embeddings @ rows
     if observation.bias is not None:
         t = t + torch.outer(start.embeddings[:, -1] - t @ rows[-1], rows[-1] / rows[-1].square().sum())
-    now = _Sum(_Batch(observation, rows, start.labels, times), t)
+    now = _Remainder(wanted, _Sum(_Batch(observation, rows, start.labels, times), t), left)
     for _ in range(ROUNDS):
-        step = _least_squares(now, wanted - now.value)
-        before = (wanted - now.value).norm()
-        ahead = [now.moved(step / 4**halving) for halving in range(4)]
-        nearest = min(ahead, key=lambda sum_: float((wanted - sum_.value).norm().nan_to_num(nan=torch.inf)))
-        after = (wanted - nearest.value).norm()
-        if not after < before:
+        if monotonic() > deadline:
             break
-        now = nearest
-        if after > SETTLED * before:
+        step = _least_squares(now)
+        ahead = (_Remainder(wanted, now.of.moved(step / 4**halving), left) for halving in range(4))
+        nearest = min(ahead, key=lambda remainder: remainder.size)
+        if not nearest.size < now.size:
             break
-    return Solutions(start.labels, now.t @ rows.T, now.gradients, start.sine)
+        now, before = nearest, now.size
+        if now.size > SETTLED * before:
+            break
+    return Solutions(start.labels, now.of.t @ rows.T, now.of.gradients, start.sine)
 
 
-def _least_squares(at: _Sum, wanted: Tensor) -> Tensor:
+def _least_squares(at: _Remainder) -> Tensor:
     """The step (F, r) that the linear model asks for, by conjugate gradients (CGLS: Björck, 1996)."""
-    step, residual = torch.zeros_like(at.t), wanted
+    step, residual = torch.zeros_like(at.of.t), at.value
     steepest = direction = at.backward(residual)
     first = size = steepest.square().sum()
     for _ in range(STEPS):
