@@ -10,7 +10,7 @@ from irlg.appendix.published import PAPER_FIGURE_6, PAPER_ITERATIONS_README, PAP
 from irlg.appendix.scores import worst
 from irlg.appendix.summary import notebooks, summary
 from irlg.artifact.claims import Claim
-from irlg.artifact.records import read_record
+from irlg.artifact.records import read_record, threads
 from irlg.artifact.summary import as_markdown
 from irlg.artifact.tables import markdown
 
@@ -32,7 +32,7 @@ def blocks(folder: Path) -> dict[str, str]:
 
 def machine(made: Sequence[Record]) -> str:
     """What ran the notebooks, how long, and on which data."""
-    kinds = dict.fromkeys(f"{r['device']}, {r['threads']} threads, {r['system']}, Python {r['python']}" for r in made)
+    kinds = dict.fromkeys(f"{r['device']}, {threads(r)}, {r['system']}, Python {r['python']}" for r in made)
     versions = dict.fromkeys(f"{name} {version}" for r in made for name, version in r["versions"].items())
     minutes, data = sum(r["seconds"] for r in made) / 60, dict.fromkeys(name for r in made for name in r["data"])
     return (

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -28,6 +29,17 @@ def provenance(device: str) -> dict[str, Any]:
         "device": describe_device(device),
         "threads": torch.get_num_threads(),
     }
+
+
+def from_index(out_dir: Path) -> str:
+    """The way from the executed index to `out_dir`: a profile's lies in `notebooks/executed`, another beside it."""
+    profile = out_dir.parts[:1] == ("figures",)
+    return os.path.relpath(out_dir, Path("notebooks/executed", out_dir.name) if profile else Path()) + "/"
+
+
+def threads(record: Mapping[str, Any]) -> str:
+    """How many threads torch had, in words."""
+    return f"{record['threads']} thread{'s' * (record['threads'] != 1)}"
 
 
 def describe_device(device: str) -> str:

@@ -1,6 +1,5 @@
 """What records make together: all claims, a notebook's part of the index, README's summary, what failed."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,12 +34,6 @@ def claims_view(table: pd.DataFrame) -> str:
         return "No claims: no notebook has finished."
     shown = table.drop(columns=["notebook", "outcome"]).assign(seconds=table.seconds.map("{:.0f}".format))
     return markdown(shown.rename(columns={"n": "N"}).astype(str))
-
-
-def from_index(out_dir: Path) -> str:
-    """The way from the executed index to `out_dir`: a profile's lies in `notebooks/executed`, another beside it."""
-    profile = out_dir.parts[:1] == ("figures",)
-    return os.path.relpath(out_dir, Path("notebooks/executed", out_dir.name) if profile else Path()) + "/"
 
 
 def part(record: Mapping[str, Any], out_dir: Path, link: str, beyond: bool) -> Iterator[Markdown | Image]:

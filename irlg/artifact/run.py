@@ -17,7 +17,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from PIL.PngImagePlugin import PngInfo
 
-from irlg.artifact import latex, records, report, style
+from irlg.artifact import latex, records, style
 from irlg.artifact.claims import Claim
 from irlg.data.datasets import POLICIES, ImageSet, open_images
 
@@ -103,7 +103,7 @@ class Run:
             width = round(figure.get_figwidth() * 96)
             display(Image(data=path.read_bytes(), width=width, alt=caption), Markdown(f"*{caption}*"))
         else:
-            display(Markdown(f"*[{caption}]({report.from_index(self.out_dir)}{path.name})*"))
+            display(Markdown(f"*[{caption}]({records.from_index(self.out_dir)}{path.name})*"))
 
     def table(self, frame: pd.DataFrame, view: str, stem: str, caption: str) -> None:
         """Save a table as CSV in full precision and its view as Markdown and as LaTeX; show the view."""
@@ -148,7 +148,7 @@ class Run:
         about = self._provenance
         versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
         return (
-            f"{about['device']} ({about['threads']} threads, {about['system']}); Python {about['python']},"
+            f"{about['device']} ({records.threads(about)}, {about['system']}); Python {about['python']},"
             f" {versions}; commit {about['commit']}."
         )
 

@@ -19,6 +19,8 @@ _SIGNS |= {sign: f"\\{sign}" for sign in "&%#_${}"} | {sign: rf"\ensuremath{{{si
 _SIGNS |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": r"\ensuremath{-}"}
 _SIGNS |= {"“": "``", "”": "''", "‘": "`", "’": "'", "–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\dots{}"}
 _SIGNS |= {"°": r"\ensuremath{{}^{\circ}}", "§": r"\S{}", "ß": r"\ss{}", "æ": r"\ae{}", "ø": r"\o{}", "ł": r"\l{}"}
+_SIGNS |= {"Æ": r"\AE{}", "Ø": r"\O{}", "Ł": r"\L{}", "\u2044": "/"}  # the last is what Unicode makes fractions of
+_SIGNS |= {"′": r"\ensuremath{{}^{\prime}}", "″": r"\ensuremath{{}^{\prime\prime}}"}
 _SIGNS |= {"\u00a0": "~", "\u2009": r"\,", "\u202f": r"\,", "\u2011": r"\mbox{-}"}
 
 

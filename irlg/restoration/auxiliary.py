@@ -44,6 +44,8 @@ class Auxiliary:
             raise ValueError(f"local_steps: expected a whole number of at least 1, got {steps!r}")
         if self.after is not None and not isinstance(self.after, Auxiliary):
             raise ValueError(f"after: expected irlg.Auxiliary or None, got {type(self.after).__name__}")
+        if self.after is not None and not self._same(self.after):
+            raise ValueError("after: expected the same instances, with the same labels in the same order, got others")
 
     @classmethod
     def from_embeddings(cls, embeddings: Tensor, head: nn.Linear, labels: Tensor | None = None) -> Auxiliary:
@@ -78,6 +80,11 @@ class Auxiliary:
                     raise ValueError(f"auxiliary: expected (C, m) = {expected}, as the observation has, got {got}")
                 if {each.logits.device, each.embeddings.device} != {observation.weight.device}:
                     raise ValueError(f"auxiliary: expected device {observation.weight.device}, got another")
+
+    def _same(self, other: Auxiliary) -> bool:
+        if self.labels is None or other.labels is None:
+            return len(self.logits) == len(other.logits) and self.labels is other.labels
+        return torch.equal(self.labels, other.labels.to(self.labels.device))
 
     def _checked(self, labels: Any) -> Tensor:
         labels, (size, classes) = torch.as_tensor(labels), self.logits.shape

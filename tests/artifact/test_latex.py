@@ -55,6 +55,7 @@ def test_a_table_line_by_line():
         ("$5 & {more$ 1", r"\$5 \& \{more\$ 1"),
         ("llg*, zlg*; rlu*", "llg*, zlg*; rlu*"),
         ("R&amp;D", r"R\&D"),
+        ("½ Łódź x′", r"1/2 \L{}\'{o}d\'{z} x\ensuremath{{}^{\prime}}"),
         ("中 ☃", r"\texttt{U+4E2D} \texttt{U+2603}"),
         ("1 of \x07two\u200b", "1 of two"),
     ],

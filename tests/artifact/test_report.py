@@ -6,8 +6,8 @@ import pytest
 from IPython.display import Image, Markdown
 
 from irlg.artifact.claims import Claim
-from irlg.artifact.records import write_record
-from irlg.artifact.report import EMBEDDED, WRITTEN, claims_table, claims_view, filled, from_index, part
+from irlg.artifact.records import from_index, write_record
+from irlg.artifact.report import EMBEDDED, WRITTEN, claims_table, claims_view, filled, part
 from tests.helpers import PAPER, needs_paper
 
 

@@ -1,5 +1,7 @@
 """What methods need of an observation and beside it, and how they refuse where it is not there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -67,6 +69,14 @@ def test_others_are_told_the_scale(method):
 def test_separation_needs_fewer_instances_than_classes_and_columns():
     with pytest.raises(ValueError, match=r"batch_size: expected less than min\(m, C\) = 2 for 'rlg', got 4"):
         restore(by_hand(), "rlg")
+
+
+def test_instances_after_local_steps_are_those_before():
+    for other in (of_zeros((6, 0)), of_zeros((1, 2), (2, 1), labels=[0, 1])):
+        with pytest.raises(ValueError, match="after: expected the same instances, with the same labels"):
+            replace(DUMMIES, after=other)
+    with pytest.raises(ValueError, match="after: expected the same instances, with the same labels"):
+        replace(of_zeros((1, 2), (2, 1), labels=[0, 1]), after=of_zeros((1, 2), (2, 1), labels=[1, 0]))
 
 
 def test_auxiliary_instances_are_asked_for_and_refused_by_name():

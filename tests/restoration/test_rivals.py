@@ -65,12 +65,12 @@ def test_labels_by_hand(method, auxiliary, counts):
         # 4/3 + (5, −1, −4) 5/18 = (49, 19, 4)/18. Down: (2, 1, 0); the one left goes to the remainder 13/18.
         (
             "dimitrov",
-            replace(DUMMIES, after=of_zeros((6, 0)), local_steps=2),
+            replace(DUMMIES, after=of_zeros((6, 0), (0, 6)), local_steps=2),
             (49 / 18, 19 / 18, 4 / 18),
             [3, 1, 0],
         ),
         # Of one step, ZLG at the network before.
-        ("dimitrov", replace(DUMMIES, after=of_zeros((6, 0))), (3, 1, 0), [3, 1, 0]),
+        ("dimitrov", replace(DUMMIES, after=of_zeros((6, 0), (0, 6))), (3, 1, 0), [3, 1, 0]),
         # Of others than classes 0, 1 and 2 the mean softmax is (2/9, 2/9, 1/6) there. In 36ths
         # (8, 8, 6) − (−15, 3, 12) = (23, 5, −6), the last to 0. 4 · (23, 5, 0)/28.
         ("rlu", UNEVEN, (23 / 7, 5 / 7, 0), [3, 1, 0]),

@@ -202,8 +202,8 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
         psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
         here = "" if dataset == "MNIST" else _in_full(folder, own.seeds.max())
         here += (
-            f"{psnr['restored']} and {psnr['joint-shared']} dB after {taken['restored']};"
-            f" {best} {psnr[best]} after {taken[best]}"
+            f"{psnr['restored']} and {psnr['joint-shared']} dB at {taken['restored']};"
+            f" {best} {psnr[best]} at {taken[best]}"
         )
         paper = f"restored labels {restored:.2f}, one soft label {shared:.2f} dB, {steps:,} iterations"
         rows.append(Row(paper, here, [claim for claim in claims if dataset in claim.data], PARTS[dataset]))
@@ -216,5 +216,5 @@ def _in_full(folder: Path, batches: int) -> str:
         return ""
     own = pd.read_csv(folder / "D_in_full.csv").set_index("labels")
     psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
-    of_each = ", ".join(f"{psnr[name]} after {taken[name]}" for name in ("restored", "joint-shared"))
+    of_each = ", ".join(f"{psnr[name]} at {taken[name]}" for name in ("restored", "joint-shared"))
     return f"one batch {of_each}, all {batches} "

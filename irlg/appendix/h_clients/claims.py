@@ -227,7 +227,6 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     paper = f"LnAcc {PAPER_DEFENCES['noise 0.01']:.3f} at noise 0.01 (logs)"
     here = (
         f"LnAcc {strong.ln_acc.mean():.3f}; at noise 0.001 exact in {int(noisy.exact.sum())} of {len(noisy)};"
-        f" p > {SURE:g} right in {right:,} of {n:,} noisy or compressed; losses told"
-        f" {int(told.exact.sum())} of {len(told)}"
+        f" p > {SURE:g} right in {right:,} of {n:,}; losses told {int(told.exact.sum()):,} of {len(told):,}"
     )
     return [Row(paper, here, claims)]

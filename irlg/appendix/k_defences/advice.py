@@ -83,8 +83,10 @@ def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
     )
     bounded = paid[paid.epsilon <= PRIVATE]
     if len(bounded):
-        text += f". DP-SGD alone has a bound for attacks not tried here: at ε up to {PRIVATE:g} FCN-3"
-        text += f" {_change(bounded.lost.min())} at least"
+        cheapest = bounded.loc[bounded.lost.idxmin()]
+        text += f". DP-SGD alone has a bound for attacks not tried here: of its settings with ε up to {PRIVATE:g} the"
+        text += f" cheapest is {cheapest.name}, with which FCN-3 {_change(cheapest.lost)} at ε ="
+        text += f" {epsilon(cheapest.epsilon)}"
     return text + "."
 
 

@@ -55,9 +55,15 @@ def over_strength(defended: pd.DataFrame, kind: str, label: str) -> Figure:
         axis.set_title(f"{network}, {training}", fontsize=10)
     for axis in axes[len(groups) :]:
         axis.remove()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    _explained(figure, axes[0])
     return figure
+
+
+def _explained(figure: Figure, first: Axes) -> None:
+    """What lines are, below all panels, and what is on their axis."""
+    first.set_ylabel("share")
+    handles, labels = first.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
 
 
 def _curves(axis: Axes, group: pd.DataFrame, x: str = "strength") -> None:
@@ -89,8 +95,7 @@ def over_epsilon(defended: pd.DataFrame) -> Figure:
         axis.axvline(edge, color=GREY, lw=0.6)
         axis.text(edge, 0.5, "clipped alone ", rotation=90, ha="right", va="center", fontsize=7, color=GREY)
         axis.set(title=f"FCN-3, {training}", xlabel="ε of the training")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    _explained(figure, axes[0])
     return figure
 
 
@@ -115,6 +120,5 @@ def over_size(defended: pd.DataFrame) -> Figure:
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    _explained(figure, axes[0])
     return figure

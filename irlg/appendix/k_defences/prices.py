@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from irlg.appendix.k_defences.tables import LIMIT, PLACE, UNDER, epsilon
+from irlg.appendix.k_defences.tables import LIMIT, PLACE, UNDER, epsilon, lost
 from irlg.artifact.tables import markdown, span
 
 KINDS = ("noise", "DP-SGD")  # of which there is a least strength
@@ -36,6 +36,7 @@ def _least(group: pd.DataFrame, tried: pd.DataFrame) -> dict[str, object]:
         "recalls",
         "trivial_i_rec",
         "lost",
+        "lost_error",
         "epsilon",
         "N",
     ]
@@ -61,7 +62,7 @@ def prices_view(table: pd.DataFrame) -> str:
         row["one step less"] = "" if np.isnan(r["before"]) else f"{r['before']:.2f}"
         row["IRec, best"] = f"{r['i_rec']:.3f} ({r['recalls']})"
         row["IRec without looking"] = f"{r['trivial_i_rec']:.3f}"
-        row["accuracy lost"] = "" if np.isnan(r["lost"]) else f"{r['lost']:+.3f}"
+        row["accuracy lost"] = lost(r)
         rows.append(row | {"ε": epsilon(r["epsilon"]), "N": str(r["N"])})
     return markdown(pd.DataFrame(rows))
 

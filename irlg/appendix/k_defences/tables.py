@@ -1,6 +1,7 @@
 """Notebook K's tables from per-trial rows and trainings; nothing here runs an experiment."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -117,10 +118,15 @@ def costs_view(table: pd.DataFrame) -> str:
     for r in table.to_dict("records"):
         row = {"defence": r["defence"], "K": str(r["K"]), "steps": f"{r['steps']:,}", "rate": f"{r['rate']:g}"}
         row["accuracy [least, greatest]"] = f"{r['accuracy']:.3f} {span(r['accuracy_min'], r['accuracy_max'])}"
-        error = "" if np.isnan(r["lost_error"]) else f" ± {2 * r['lost_error']:.3f}"
-        row["lost, same K"] = "" if r["defence"] == "none" else f"{r['lost']:+.3f}{error}"
+        row["lost, same K"] = "" if r["defence"] == "none" else lost(r)
         rows.append(row | {"ε": epsilon(r["epsilon"]), "N": str(r["N"])})
     return markdown(pd.DataFrame(rows))
+
+
+def lost(row: Mapping[str, Any]) -> str:
+    """Accuracy lost, with two standard errors over seeds where there are several; empty where FCN-3 says nothing."""
+    error = "" if np.isnan(row["lost_error"]) else f" ± {2 * row['lost_error']:.3f}"
+    return "" if np.isnan(row["lost"]) else f"{row['lost']:+.3f}{error}"
 
 
 def epsilon(value: float) -> str:
@@ -129,8 +135,9 @@ def epsilon(value: float) -> str:
 
 
 def defended(best: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """`best`, and what each defence costs FCN-3: `lost` in accuracy at the same K, its `accuracy`, and `epsilon`."""
-    paid = costs[["defence", "K", "accuracy", "lost", "epsilon"]].assign(network="FCN-3")
+    """`best`, and what each defence costs FCN-3: `lost` in accuracy at the same K and its
+    `lost_error`, its `accuracy`, and `epsilon`."""
+    paid = costs[["defence", "K", "accuracy", "lost", "lost_error", "epsilon"]].assign(network="FCN-3")
     return best.merge(paid, on=["network", "defence", "K"], how="left")
 
 
@@ -144,6 +151,6 @@ def defended_view(table: pd.DataFrame, columns: Sequence[str] = ("network", "tra
         row["lattice"] = "n/a" if np.isnan(r["lattice_exact"]) else f"{r['lattice_exact']:.2f}"
         row["IRec, best"] = f"{r['i_rec']:.3f} ± {2 * r['i_rec_error']:.3f} ({r['recalls']})"
         row["IRec without looking"] = f"{r['trivial_i_rec']:.3f} ({r['trivial']})"
-        row["accuracy lost"] = "" if np.isnan(r["lost"]) else f"{r['lost']:+.3f}"
+        row["accuracy lost"] = lost(r)
         rows.append(row | {"ε": epsilon(r["epsilon"]), "N": str(r["N"])})
     return markdown(pd.DataFrame(rows))

@@ -110,6 +110,7 @@ def whole(root: Path, profile: str, rows: Sequence[Row]) -> str:
             versions=list(dict.fromkeys(_versions(record) for record in made)),
             made_with=made_with(),
             to_root=linked(folder, (), root),
+            threads=records.threads,
         )
         .rstrip()
         + "\n"

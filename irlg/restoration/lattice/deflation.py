@@ -165,9 +165,7 @@ class _Batch:
         if self.found is None or self.left == 0 or len(self.found.labels) == self.polished:
             return False
         self.polished = len(self.found.labels)
-        self.found = refined(
-            self.observation, self.target, self.span.rows, self.found, self.times, self.left, deadline
-        )
+        self.found = refined(self.observation, self.target, self.span.rows, self.found, self.times, self.left, deadline)
         return True
 
     def completed(self, counts: Tensor, embeddings: Tensor) -> "_Batch":

@@ -42,8 +42,8 @@ def _rlu(observation: Observation, auxiliary: Auxiliary) -> Restoration:
     """
     before, steps = auxiliary.logits, auxiliary.local_steps
     after = before if auxiliary.after is None else auxiliary.after.logits
-    path = [torch.lerp(before, after, step / steps).softmax(dim=1) for step in range(steps)]
-    _, others = _by_class(auxiliary, torch.stack(path).mean(dim=0), own_too=False)
+    path = (torch.lerp(before, after, step / steps).softmax(dim=1) for step in range(steps))
+    _, others = _by_class(auxiliary, sum(path, torch.zeros_like(before)) / steps, own_too=False)
     share = (others.diagonal() - bias_gradient(observation)).clamp(min=0)
     total = float(share.sum())
     return counted(observation, share * (observation.size / total) if total > 0 else share, "rlu")

@@ -83,6 +83,23 @@ def test_all_at_once_correct_the_errors_of_each():
     assert left.norm() < 1e-5 * target.norm()
 
 
+def test_errors_are_corrected_while_some_are_missing():
+    """The best matrix of their rank stands for those missing; as if there were none, the rest would move to make up."""
+    labels = torch.tensor([0, 3, 7, 11, 14, 18, 20])
+    seen, embeddings = confident(0, labels.tolist())
+    extended = torch.cat([embeddings, torch.ones(7, 1, dtype=torch.float64)], dim=1)
+    target = torch.cat([seen.grad_weight, seen.grad_bias[:, None]], dim=1).double() * 7
+    near = extended + 0.005 * torch.as_tensor(np.random.default_rng(0).normal(size=extended.shape))
+    near[:, -1] = 1
+    start = Solutions(labels, near, torch.zeros(7, 24), torch.zeros(7))[torch.arange(5)]
+    rows = span(seen, target).rows
+
+    def off(left):
+        return float((refined(seen, target, rows, start, torch.ones(5), left).embeddings - extended[:5]).abs().max())
+
+    assert off(2) < 1e-3 < float((near - extended)[:5].abs().max()) < off(0)
+
+
 def test_what_is_found_in_time_is_counted_and_the_lattice_restores_the_rest(monkeypatch):
     """The clock stands still until the first look, and is past the limit after it."""
     labels = [0, 1, 3, 5, 5, 5, 9, 12, 17, 20]
