@@ -1,3 +1,5 @@
+import re
+
 import pandas as pd
 import pytest
 
@@ -82,3 +84,11 @@ def test_table_4_as_printed():
 def test_every_letter_of_the_appendix_has_findings_of_its_own(letter):
     (name,) = (name for name in summary.notebooks() if name[0] == letter)
     assert hasattr(summary._teller(name), "findings")
+
+
+@needs_paper
+def test_what_is_not_reproduced_has_a_reason_by_notebook():
+    made = documents.blocks(PAPER)["not-reproduced"]
+    heads = [line for line in made.splitlines() if line.startswith("**Notebook ")]
+    assert heads and all(re.fullmatch(r"\*\*Notebook [A-Z]\.\*\* [A-Z].+\.", head) for head in heads)
+    assert {head[11] for head in heads} <= {*documents.REASONS}
