@@ -29,7 +29,7 @@ REASONS = {
     "H": "Signs alone, and few large entries, tell who is there and hardly how often; what they leave out is no noise,"
     " as the estimator takes it.",
     "I": "K = 48 is near C/2 of LeNet-5, where equations are hardly more than unknowns, and weak instances are hidden"
-    " by the errors of others. Seconds are those of one thread beside another notebook.",
+    " by the errors of others. Seconds are those of the run, with whatever ran beside it.",
     "J": "The published figure is of one initialisation, and lies outside of those tried here: not explained.",
     "K": "DP-SGD clips each instance's gradient by itself, and the estimator takes all to weigh the same: its"
     " probability knows nothing of that. Noise hides how often a class is there long before it hides that it is.",

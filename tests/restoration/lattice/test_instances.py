@@ -68,14 +68,18 @@ def test_instances_are_found_up_to_half_as_many_as_there_are_classes(seed):
     torch.testing.assert_close(found.embeddings[mine], embeddings[order], rtol=0.01, atol=0.01)
 
 
-def test_all_at_once_correct_the_errors_of_each():
-    labels = torch.tensor([0, 3, 3, 3, 7, 11, 20])
-    seen, embeddings = confident(0, labels.tolist())
+def started(labels, error):
+    """An observation of seven, their extended embeddings (7, m + 1), T (C, m + 1), and solutions off by `error`."""
+    seen, embeddings = confident(0, labels)
     extended = torch.cat([embeddings, torch.ones(7, 1, dtype=torch.float64)], dim=1)
     target = torch.cat([seen.grad_weight, seen.grad_bias[:, None]], dim=1).double() * 7
-    near = extended + 0.02 * torch.as_tensor(np.random.default_rng(0).normal(size=extended.shape))
+    near = extended + error * torch.as_tensor(np.random.default_rng(0).normal(size=extended.shape))
     near[:, -1] = 1
-    start = Solutions(labels, near, torch.zeros(7, 24), torch.zeros(7))
+    return seen, extended, target, Solutions(torch.tensor(labels), near, torch.zeros(7, 24), torch.zeros(7))
+
+
+def test_all_at_once_correct_the_errors_of_each():
+    seen, extended, target, start = started([0, 3, 3, 3, 7, 11, 20], 0.02)
     rows = span(seen, target).rows
     found = refined(seen, target, rows, start, torch.ones(7))
     torch.testing.assert_close(found.embeddings, extended, rtol=1e-3, atol=1e-3)
@@ -85,19 +89,13 @@ def test_all_at_once_correct_the_errors_of_each():
 
 def test_errors_are_corrected_while_some_are_missing():
     """The best matrix of their rank stands for those missing; as if there were none, the rest would move to make up."""
-    labels = torch.tensor([0, 3, 7, 11, 14, 18, 20])
-    seen, embeddings = confident(0, labels.tolist())
-    extended = torch.cat([embeddings, torch.ones(7, 1, dtype=torch.float64)], dim=1)
-    target = torch.cat([seen.grad_weight, seen.grad_bias[:, None]], dim=1).double() * 7
-    near = extended + 0.005 * torch.as_tensor(np.random.default_rng(0).normal(size=extended.shape))
-    near[:, -1] = 1
-    start = Solutions(labels, near, torch.zeros(7, 24), torch.zeros(7))[torch.arange(5)]
-    rows = span(seen, target).rows
+    seen, extended, target, start = started([0, 3, 7, 11, 14, 18, 20], 0.005)
+    start, rows = start[torch.arange(5)], span(seen, target).rows
 
     def off(left):
         return float((refined(seen, target, rows, start, torch.ones(5), left).embeddings - extended[:5]).abs().max())
 
-    assert off(2) < 1e-3 < float((near - extended)[:5].abs().max()) < off(0)
+    assert off(2) < 1e-3 < float((start.embeddings - extended[:5]).abs().max()) < off(0)
 
 
 def test_what_is_found_in_time_is_counted_and_the_lattice_restores_the_rest(monkeypatch):
