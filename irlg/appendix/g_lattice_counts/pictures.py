@@ -82,6 +82,7 @@ def beyond(table: pd.DataFrame) -> Figure:
         sizes = [len(place) + 1 for place in part]
         for axis, place in zip(np.ravel(subfigure.subplots(len(part), 1, height_ratios=sizes)), part, strict=True):
             _beyond(axis, place)
+        axis.set_xlabel("LnAcc")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return figure
@@ -134,6 +135,7 @@ def ablation(table: pd.DataFrame) -> Figure:
         axis.set(
             ylim=(len(table) - 0.5, -0.5),
             xlim=(-0.02, 1.02),
+            xlabel="mean over batches",
             title=f"{kind} networks, N = {table[f'N, {kind}'].iloc[0]}",
         )
         axis.grid(axis="x", alpha=0.3)

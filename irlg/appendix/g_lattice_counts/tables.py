@@ -12,6 +12,9 @@ SETTING = ["network", "training", "draw"]
 BINS = np.linspace(0, 1, 11)
 NAMES = {"irlg": "Algorithm 1", "uniform": "guess", "lattice": "lattice", "lattice, told": "lattice, ReLU told"}
 
+SCORES = {"le_acc": "LeAcc", "ln_acc": "LnAcc"}
+DIFFERENCE = "mean difference ± 2 standard errors"
+
 
 def beyond(trials: pd.DataFrame) -> pd.DataFrame:
     """One row a setting and method: means with intervals (see `scores.aggregate`), mean probability, median seconds."""
@@ -39,6 +42,22 @@ def below(differ: pd.DataFrame) -> pd.DataFrame:
     """Those of `differences` in which the lattice is nominally the worse."""
     worse = differ[differ.difference < 0]
     return worse.assign(two_standard_errors=2 * worse.standard_error)
+
+
+def below_view(worse: pd.DataFrame) -> str:
+    """The same as Markdown."""
+    rows = [
+        {
+            "network": f"{r.network}, {r.training}",
+            "draw": r.draw,
+            "score": SCORES[r.score],
+            "against": NAMES[r.rival],
+            DIFFERENCE: f"{r.difference:+.4f} ± {r.two_standard_errors:.4f}",
+            "N": str(r.N),
+        }
+        for r in worse.itertuples()
+    ]
+    return markdown(pd.DataFrame(rows, columns=["network", "draw", "score", "against", DIFFERENCE, "N"]))
 
 
 def reliability(trials: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +143,7 @@ DERIVED = (
         lambda made: view(made, {"row": "configuration", "method": "method"}),
     ),
     Derived("G_beyond", ("G_trials",), beyond),
-    Derived("G_below", ("G_trials",), lambda trials: below(differences(trials))),
+    Derived("G_below", ("G_trials",), lambda trials: below(differences(trials)), below_view),
     Derived(
         "G_reliability",
         ("G_trials",),
