@@ -96,7 +96,7 @@ def not_reproduced(made: Sequence[Record]) -> str:
     left = [name for name in notebooks() if name not in {r["notebook"] for r in made}]
     parts = ["\n".join(f"- {name}: not run." for name in left)]
     for record in made:
-        short = [claim for claim in record["claims"] if claim.outcome != "holds" and claim.verdict != "measured"]
+        short = [claim for claim in record["claims"] if claim.outcome not in ("holds", "measured")]
         lines = [f"- {claim.claim}: {claim.ours}; paper: {claim.paper} ({claim.verdict})." for claim in short]
         if lines:
             letter = record["notebook"][0]

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["holds", "below", "open", "stand-in"]
+Outcome = Literal["holds", "below", "open", "measured", "stand-in"]
 # What a verdict's first words mean; of several the longest. N is any number.
 VERDICTS: dict[str, Outcome] = {
     "reproduced": "holds",
@@ -25,7 +25,7 @@ VERDICTS: dict[str, Outcome] = {
     "higher at N iterations": "open",
     "lower at N iterations": "open",
     "holds, at an accuracy below N": "open",  # so not at the one that the target is set for
-    "measured": "open",
+    "measured": "measured",
     "no such batch": "open",
     "too few": "open",
     "undecided": "open",
@@ -54,7 +54,8 @@ class Claim:
 
     @property
     def outcome(self) -> Outcome:
-        """Whether it holds, is below the paper or what was aimed at, is left open, or ran on a stand-in."""
+        """Whether it holds, is below the paper or what was aimed at, is left open, was measured where nothing was aimed
+        at, or ran on a stand-in."""
         text = re.sub(r"\d[\d,.]*", "N", self.verdict)
         known = [words for words in VERDICTS if re.match(re.escape(words) + r"(?!\w)", text)]
         if not known:

@@ -32,10 +32,10 @@ class Row:
 
     @property
     def counts(self) -> str:
-        """How many claims hold, are below, are open, and ran on a stand-in."""
+        """How many claims of each outcome there are."""
         found = Counter(claim.outcome for claim in self.claims)
-        words: dict[Outcome, str] = {"holds": "hold", "below": "below", "open": "open", "stand-in": "stand-in"}
-        return ", ".join(f"{found[outcome]} {word}" for outcome, word in words.items() if found[outcome])
+        order: tuple[Outcome, ...] = ("holds", "below", "open", "measured", "stand-in")
+        return ", ".join(f"{found[name]} {'hold' if name == 'holds' else name}" for name in order if found[name])
 
     @property
     def found(self) -> str:
@@ -64,7 +64,7 @@ def plain(rows: Sequence[Row]) -> str:
     return "\n".join([texts[0], "─" * WIDTH, *texts[1:]])
 
 
-_WIDTHS = (22, 24, 38, 10)  # with two blanks between, WIDTH
+_WIDTHS = (22, 24, 37, 11)  # with two blanks between, WIDTH
 
 
 def _padded(text: str, width: int) -> str:

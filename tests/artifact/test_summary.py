@@ -14,7 +14,7 @@ def row(*verdicts, **more):
 
 def test_claims_are_counted_by_outcome():
     verdicts = ("stand-in", "differs", "holds", "reproduced", "measured", "slower")
-    assert row(*verdicts).counts == "2 hold, 2 below, 1 open, 1 stand-in"
+    assert row(*verdicts).counts == "2 hold, 2 below, 1 measured, 1 stand-in"
     assert row().counts == ""
 
 

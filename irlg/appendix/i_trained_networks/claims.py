@@ -1,6 +1,5 @@
 """What notebook I bears out, claim by claim, from its per-batch rows."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.derived import Derived
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
+from irlg.restoration.registry import SEARCH_SECONDS
 
 ENOUGH, ENOUGH_SURE = 30, 300  # batches of a row, and sure answers, that a claim takes
 LENET = "LeNet-5", "12 epochs"
@@ -68,12 +68,17 @@ def _exact(rows: pd.DataFrame, least: float) -> Claim:
     return Claim(
         claim=f"{_name(rows)}: exact batches, {least:.0%} aimed at",
         paper="not measured",
-        ours=f"{exact} of {n}",
+        ours=f"{exact} of {n}{_cut_off(rows)}",
         n=n,
         interval=span(*statistics.wilson(exact, n)),
         data=data,
         verdict=on_real(data, verdict),
     )
+
+
+def _cut_off(rows: pd.DataFrame) -> str:
+    stopped = int(tables.cut_off(rows).sum())
+    return f"; the search was cut off after {SEARCH_SECONDS:g} s in {stopped}" if stopped else ""
 
 
 def sure(rows: pd.DataFrame) -> Claim:
@@ -102,12 +107,17 @@ def _seconds(rows: pd.DataFrame, most: float) -> Claim:
     return Claim(
         claim=f"{_name(rows)}: seconds of a restoration, at most {most:g} aimed at",
         paper="n/a",
-        ours=f"{middle:.2g}, exact {exact} of {n}",
+        ours=f"{_digits(middle)}, exact {exact} of {n}{_cut_off(rows)}",
         n=n,
-        interval=f"median; 5 to 95 % of batches {low:.2g} to {high:.2g}",
+        interval=f"median; 5 to 95 % of batches {_digits(low)} to {_digits(high)}",
         data=unique(rows.data),
         verdict=verdict,
     )
+
+
+def _digits(seconds: float) -> str:
+    """Two of them, and all of a number of seconds that has more."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
 
 
 def _in_train_mode(rows: pd.DataFrame, others: pd.DataFrame) -> Claim:
@@ -140,18 +150,18 @@ def _learnt(network: pd.Series) -> Claim:
 
 
 def _grows(rows: pd.DataFrame) -> list[Claim]:
-    fit = tables.power(rows)
-    ran = tables.searched(rows)
-    if math.isnan(fit.exponent):
+    steps = tables.growth(rows)
+    if steps.empty:
         return []
+    powers = (f"{step.power:.1f} from K = {step.K} to {step.until}" for step in steps.itertuples())
     return [
         Claim(
             claim=f"{LITE0}: seconds grow with K to the power of",
             paper="n/a",
-            ours=f"{fit.exponent:.2f} (K = {ran.K.min()} to {ran.K.max()})",
-            n=fit.n,
-            interval=span(*fit.interval, 2),
-            data=unique(ran.data),
+            ours=", ".join(powers),
+            n=int((rows.network == LITE0).sum()),
+            interval="of medians",
+            data=unique(rows[rows.network == LITE0].data),
             verdict="measured",
         )
     ]

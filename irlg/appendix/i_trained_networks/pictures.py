@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from irlg.appendix.i_trained_networks import tables
-from irlg.appendix.i_trained_networks.tables import NAMES, Power, lattice, searched
+from irlg.appendix.i_trained_networks.tables import NAMES, lattice
 from irlg.artifact.style import BLUE, GREEN, GREY, ORANGE, panels
 
 COLOURS = {"irlg": ORANGE, "uniform": "black", "lattice, no search": GREEN, "lattice": BLUE}
@@ -33,8 +33,8 @@ def over_size(summary: pd.DataFrame) -> Figure:
     return figure
 
 
-def time_and_error(rows: pd.DataFrame, fit: Power) -> Figure:
-    """Seconds over K with the fitted power, and embeddings' worst error over what the weakest instance leaves."""
+def time_and_error(rows: pd.DataFrame) -> Figure:
+    """Seconds over K, each batch's and medians, and embeddings' worst error over what the weakest instance leaves."""
     figure, (left, right) = panels(1, 2, (10.4, 4.0))
     ours = lattice(rows)
     for (network, part), colour in zip(ours.groupby("network", sort=False), NETWORKS, strict=False):
@@ -42,13 +42,10 @@ def time_and_error(rows: pd.DataFrame, fit: Power) -> Figure:
         shift = 1.02 ** (list(dict.fromkeys(ours.network)).index(network) - 1)
         left.plot(part[found].K * shift, part[found].seconds, "o", ms=3, alpha=0.6, color=colour, label=network)
         left.plot(part[~found].K * shift, part[~found].seconds, "x", ms=4, alpha=0.6, color=colour)
+        medians = part.groupby("K").seconds.median()
+        left.plot(medians.index * shift, medians, "-", lw=1, color=colour)
         right.plot(part[found].weakest, part[found].worst_error, "o", ms=3, alpha=0.6, color=colour)
     left.plot([], [], "x", ms=4, color=GREY, label="not all instances found, or none looked for")
-    ran = searched(ours)
-    if np.isfinite(fit.exponent):
-        sizes = np.array([ran.K.min(), ran.K.max()])
-        label = f"{ran.network.iloc[0]}: $K^{{{fit.exponent:.2f}}}$"
-        left.plot(sizes, fit.factor * sizes**fit.exponent, "--", lw=1, color="black", label=label)
     left.set(yscale="log", ylabel="seconds", title=f"time, N = {len(ours):,}")
     _sizes(left, ours)
     handles, labels = left.get_legend_handles_labels()

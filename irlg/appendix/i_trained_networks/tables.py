@@ -1,17 +1,15 @@
 """Notebook I's tables from per-batch rows; nothing here runs an experiment."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from irlg.appendix.scores import SURE, aggregate, certain
 from irlg.appendix.trained import LITE0
 from irlg.artifact import statistics
-from irlg.artifact.statistics import Interval
 from irlg.artifact.tables import markdown, span
+from irlg.restoration.registry import SEARCH_SECONDS
 
 NAMES = {"irlg": "Algorithm 1", "uniform": "guess"}  # where a method is not called by its own name
 GROUP = ["network", "training", "mode", "draw", "method", "data"]
@@ -37,7 +35,7 @@ def view(summary: pd.DataFrame, keys: dict[str, str]) -> str:
         row["exact [95 %]"] = f"{r['exact']:.2f} {span(r['exact_low'], r['exact_high'], 2)}"
         stated = not np.isnan(r["probability"])
         row["mean p"] = f"{r['probability']:.2f}" if stated else ""
-        row["all found"] = f"{r['found']} of {r['N']}" if stated else ""
+        row["all found"] = f"{r['found']} of {r['N']}" if stated and r["method"] == "lattice" else ""
         cells.append(row | {"s": f"{r['seconds']:.2g}", "N": str(r["N"])})
     return markdown(pd.DataFrame(cells))
 
@@ -117,25 +115,26 @@ def recovered_view(errors: pd.DataFrame) -> str:
     return markdown(shown.assign(**{name: shown[name].map("{:.1e}".format) for name in names}).rename(columns=names))
 
 
-@dataclass(frozen=True)
-class Power:
-    """Seconds = `factor` · K^`exponent`, by least squares over the logarithms of `n` batches; NaN without enough."""
+def growth(rows: pd.DataFrame, network: str = LITE0) -> pd.DataFrame:
+    """How a network's seconds grow from each K to the next: `K`, `until`, the `power` of K between medians, `N`."""
+    medians = rows[rows.network == network].groupby("K").seconds.agg(["median", "size"])
+    steps = zip(medians.itertuples(), medians[1:].itertuples(), strict=False)
+    return pd.DataFrame(
+        [
+            {
+                "K": a.Index,
+                "until": b.Index,
+                "power": np.log(b.median / a.median) / np.log(b.Index / a.Index),
+                "N": a.size + b.size,
+            }
+            for a, b in steps
+        ]
+    )
 
-    exponent: float
-    interval: Interval
-    factor: float
-    n: int
 
-
-def power(rows: pd.DataFrame, network: str = LITE0) -> Power:
-    """How seconds grow with K on a network, over the batches whose instances were all found: there the search ran."""
-    ran = searched(rows, network)
-    if ran.K.nunique() < 2 or len(ran) < 3:
-        return Power(np.nan, (np.nan, np.nan), np.nan, len(ran))
-    fit = stats.linregress(np.log(ran.K), np.log(ran.seconds))
-    half = float(stats.t.ppf(0.975, len(ran) - 2) * fit.stderr)
-    slope = float(fit.slope)
-    return Power(slope, (slope - half, slope + half), float(np.exp(fit.intercept)), len(ran))
+def cut_off(rows: pd.DataFrame) -> pd.Series:
+    """Whether a search was ended by its time, and so by how fast the machine is."""
+    return ~found(rows) & (rows.seconds >= SEARCH_SECONDS)
 
 
 def searched(rows: pd.DataFrame, network: str = LITE0) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from irlg.appendix.comparison import MARK
 from irlg.appendix.j_comparison import tables
-from irlg.appendix.j_comparison.tables import LATTICE, METRICS, best_in
+from irlg.appendix.j_comparison.tables import LATTICE, METRICS, NOBODY, standing
 from irlg.appendix.scores import SURE
 
 
@@ -48,8 +48,11 @@ def _mean(table: pd.DataFrame, method: str) -> str:
 
 
 def _of(apart: pd.DataFrame, marked: bool) -> str:
-    counts = {name: best_in(apart, marked, score) for score, name in METRICS.items()}
-    return ", ".join(f"{good} of {n} ({name})" for name, (good, n) in counts.items())
+    counts = {name: standing(apart, marked, score) for score, name in METRICS.items()}
+    return ", ".join(
+        f"{ahead + level} of {ahead + level + behind} ({name}; in {ahead} it is ahead of all)"
+        for name, (ahead, level, behind) in counts.items()
+    )
 
 
 def _winners(worse: pd.DataFrame) -> str:
@@ -95,7 +98,7 @@ def _above(table: pd.DataFrame, one: str, other: str) -> str:
 def _flattered(table: pd.DataFrame) -> str:
     nobody = table[table.method == "zeros"]
     values = tables.wide(table, "ln_acc")
-    beaten = values.drop(columns=[name for name in ("zeros", "prior") if name in values]).lt(values["zeros"], axis=0)
+    beaten = values.drop(columns=[name for name in NOBODY if name in values]).lt(values["zeros"], axis=0)
     count = int(beaten.any(axis=1).sum())
     return (
         f"**Don't read LnAcc alone.** “Nobody is there” (`zeros`) has up to {nobody.ln_acc.max():.3f}, and more than"

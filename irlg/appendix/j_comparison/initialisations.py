@@ -60,7 +60,7 @@ def view(made: pd.DataFrame) -> str:
             "paper": f"{r.paper:.3f}",
             "mean": f"{r.mean:.3f}",
             "least and greatest": f"{r.least:.3f}, {r.greatest:.3f}",
-            "one more, 95 %": span(r.low, r.high),
+            "one more, 95 %": span(max(0.0, r.low), min(1.0, r.high)),
             "N": str(r.N),
         }
         for r in made.itertuples()

@@ -71,9 +71,10 @@ def _curves(table: pd.DataFrame, lines: list[tuple[str, pd.DataFrame, pd.Series,
     for number, (title, rows, place, text) in enumerate(lines):
         found = rows.assign(place=place).merge(table, on="setting")
         for axis, score, label in zip(axes[2 * number :], ("exact", "i_rec"), ("exact batches", "IRec"), strict=False):
-            for method, (colour, marker) in LINES.items():
+            for order, (method, (colour, marker)) in enumerate(LINES.items()):
                 line = found[found.method == method]
-                axis.plot(line.place, line[score], marker, color=colour, ms=4, label=method)
+                # The lattice above all, as it hides least of the others.
+                axis.plot(line.place, line[score], marker, color=colour, ms=4, label=method, zorder=9 - order)
             axis.set_xticks(list(place), list(text), fontsize=8)
             axis.set(xlabel=over, ylabel=label, ylim=(-0.04, 1.04), title=title)
             axis.grid(alpha=0.3)

@@ -11,6 +11,7 @@ from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
 
 LATTICE = "lattice"
+NOBODY = ("zeros", "prior")  # answers that look at no gradient
 METRICS = {"exact": "exact", "i_rec": "IRec", "ln_acc": "LnAcc"}
 SCORES = ("le_acc", "ln_acc", "i_rec", "count_error", "probability")
 
@@ -178,10 +179,13 @@ def seconds_view(table: pd.DataFrame) -> str:
     return markdown(wide.rename(columns=lambda c: f"C = {c:,}").reset_index())
 
 
-def best_in(apart: pd.DataFrame, marked: bool, score: str) -> tuple[int, int]:
-    """In how many settings no rival of the kind beats the lattice by more than the interval, and of how many."""
+def standing(apart: pd.DataFrame, marked: bool, score: str) -> tuple[int, int, int]:
+    """In how many settings the lattice is ahead of every rival of the kind by the interval, in how many of none less,
+    and in how many some rival is ahead of it."""
     of_kind = apart[(apart.score == score) & (apart.rival.str.endswith(MARK) == marked)]
-    return of_kind.setting.nunique() - behind(of_kind, marked).setting.nunique(), of_kind.setting.nunique()
+    groups = of_kind.groupby("setting")
+    ahead, behind = groups.low.min().gt(0), groups.high.min().lt(0)
+    return int(ahead.sum()), int((~ahead & ~behind).sum()), int(behind.sum())
 
 
 def wide(table: pd.DataFrame, score: str) -> pd.DataFrame:

@@ -73,9 +73,17 @@ def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
     groups = tried.assign(gain=tried.i_rec - tried.trivial_i_rec).groupby("defence", sort=False)
     worst = groups[["exact", "gain"]].max()
     inexact, silent = (worst.index[hidden] for hidden in (worst.exact < LIMIT, worst.gain < HELPFUL))
-    text = "**What to do**: withhold the last layer where that can be; nothing else that was tried hides the labels"
+    most = groups.get_group(worst.gain.idxmin())
+    least, greatest = most.loc[most.gain.idxmin()], most.loc[most.gain.idxmax()]
+    text = (
+        "**What to do**: withhold the last layer where that can be, which was not attacked here (line 8). Of what was,"
+        f" nothing hides the labels on every network: the most is hidden by {worst.gain.idxmin()}, where the best"
+        f" method's IRec is between {least.gain:+.2f} ({_name(least)}) and {greatest.gain:+.2f} ({_name(greatest)})"
+        " above not looking"
+    )
     if len(silent):
-        text = f"**What to do**: no method recalls {HELPFUL:g} above not looking with {_costing(silent, paid)}"
+        text = f"**What to do**: on no network a method recalls {HELPFUL:g} above not looking with"
+        text += f" {_costing(silent, paid)}"
     text += f". To keep exact batches under {LIMIT:.0%} on every network takes one of these: " + (
         f"{_costing(inexact, paid)}; in brackets, the points of accuracy that FCN-3 loses"
         if len(inexact)

@@ -90,10 +90,12 @@ def over_epsilon(defended: pd.DataFrame) -> Figure:
     for axis, (training, group) in zip(axes, groups, strict=True):
         finite = group.epsilon[np.isfinite(group.epsilon)]
         edge = 30 * finite.max() if len(finite) else 1.0
-        placed = group.assign(epsilon=group.epsilon.where(np.isfinite(group.epsilon), edge)).sort_values("epsilon")
-        _curves(axis, placed, "epsilon")
+        bounded = group[np.isfinite(group.epsilon)].sort_values("epsilon")
+        alone = group[~np.isfinite(group.epsilon)].assign(epsilon=edge)
+        gap = pd.DataFrame({"epsilon": [np.nan]})  # so that no line joins what has an ε with what has none
+        _curves(axis, pd.concat([bounded, gap, alone]), "epsilon")
         axis.axvline(edge, color=GREY, lw=0.6)
-        axis.text(edge, 0.5, "clipped alone ", rotation=90, ha="right", va="center", fontsize=7, color=GREY)
+        axis.text(edge, 0.28, "clipped alone ", rotation=90, ha="right", va="center", fontsize=7, color=GREY)
         axis.set(title=f"FCN-3, {training}", xlabel="ε of the training")
     _explained(figure, axes[0])
     return figure

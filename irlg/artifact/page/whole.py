@@ -59,7 +59,7 @@ class Part:
 
     @property
     def counts(self) -> str:
-        """How many of its claims hold, are below and are open."""
+        """How many of its claims there are of each outcome."""
         return Row("", "", self.record["claims"]).counts
 
     @property
