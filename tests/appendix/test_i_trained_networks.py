@@ -196,17 +196,20 @@ def test_errors_of_embeddings_are_of_batches_whose_instances_were_found():
     assert "| 9.0e-03 " in tables.recovered_view(tables.recovered(frame))
 
 
-def test_the_power_of_time_is_found_where_the_search_ran():
-    powers = [(1, {"K": size, "seconds": 0.01 * size**2.5}) for size in (8, 16, 32, 64, 128)]
-    fit = tables.power(rows(*powers, (5, WRONG | {"seconds": 99.0}), (3, {"network": "LeNet-5", "seconds": 99.0})))
-    assert fit.exponent == pytest.approx(2.5) and fit.factor == pytest.approx(0.01) and fit.n == 5
-    low, high = fit.interval
-    assert low == pytest.approx(2.5, abs=1e-3) and high == pytest.approx(2.5, abs=1e-3)
-    noisy = [(1, {"K": size, "seconds": factor * size}) for size in (10, 100) for factor in (0.5, 2.0)]
-    fit = tables.power(rows(*noisy))  # the residuals are ± ln 2, and 2 degrees of freedom are left
-    half = 4.3027 * np.sqrt(4 * np.log(2) ** 2 / 2) / np.log(10)
-    assert fit.exponent == pytest.approx(1) and fit.interval[1] - 1 == pytest.approx(half, rel=1e-4)
-    assert np.isnan(tables.power(rows((9, {}))).exponent) and np.isnan(tables.power(rows((9, WRONG))).exponent)
+def test_the_growth_of_time_is_told_from_each_size_to_the_next():
+    seconds = [(3, {"K": size, "seconds": 0.01 * size**power}) for size, power in ((8, 1), (16, 1), (32, 2))]
+    steps = tables.growth(rows(*seconds, (1, {"K": 8, "seconds": 99.0}), (3, {"network": "LeNet-5", "seconds": 9.0})))
+    assert list(zip(steps.K, steps.until, steps.N, strict=True)) == [(8, 16, 7), (16, 32, 6)]
+    assert list(steps.power) == pytest.approx([1, np.log2(32**2 / 16)])
+    assert tables.growth(rows((9, {}))).empty
+
+
+def test_a_search_that_was_cut_off_is_counted():
+    long = {"K": 256, "seconds": 61.0}
+    (claim, *others) = claims.claims(rows((28, long), (2, long | {"found": False})), train(), overview())
+    assert claim.ours == "30 of 30; the search was cut off after 60 s in 2"
+    (seconds,) = (other for other in others if "seconds of a restoration" in other.claim)
+    assert seconds.ours == "61, exact 30 of 30; the search was cut off after 60 s in 2"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +261,7 @@ def test_pictures_have_a_row_a_network_and_show_what_there_is():
     frame = rows((2, {"K": 8}), (2, {"K": 16}), (3, WRONG), (2, {**lenet, "method": "irlg", "found": np.nan}))
     assert len(pictures.over_size(tables.table(frame)).axes) == 4
     for part in (frame, rows((2, WRONG))):
-        figure = pictures.time_and_error(part, tables.power(part))
+        figure = pictures.time_and_error(part)
         figure.draw_without_rendering()
         assert len(figure.axes) == 2
 
