@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from irlg.auditing import command
-from irlg.data.datasets import POLICIES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_arguments(jobs.add_parser("audit"))
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--profile", help="a folder of figures/: quick, but for `verify` paper")
-    shared.add_argument("--policy", choices=POLICIES, default="auto")
+    shared.add_argument("--policy", default="auto", help="auto, real or stand-in, for `data`")
     shared.add_argument("--data", default="")
     shared.add_argument("--out", type=Path, default=Path("data.json"), help="where `data` writes what it found")
     shared.add_argument("--only", default="", help="letters of the notebooks that `summary` is about")

@@ -123,12 +123,18 @@ def errata(made: Sequence[Record], folder: Path) -> Iterator[str]:
     guess, apart = table_3[table_3.method == "uniform"], _claim(by_letter["F"], "tells methods apart")
     yield (
         f"A constant guess, Σp = K/C, scores {worst(guess)} in the worst row of Table 3 and {apart.ours} in that of"
-        " Table 4. These tables cannot tell methods apart (notebooks C, F and G)."
+        " Table 4. These tables cannot tell a good method from that guess (notebooks C, F and G)."
     )
-    unique = pd.read_csv(folder / "F_unique.csv").ln_acc
+    unique = pd.read_csv(folder / "F_unique.csv")
     yield (
-        "The Unique row of Table 4 is of one initialisation, and depends on it: mean LnAcc of"
-        f" {len(unique)} initialisations runs from {unique.min():.3f} to {unique.max():.3f} (notebook F)."
+        f"The Unique row of Table 4 is of one initialisation. Over {len(unique)} its mean LnAcc runs from"
+        f" {unique.ln_acc.min():.3f} to {unique.ln_acc.max():.3f}, mostly by {unique.collapsed.sum()} of"
+        f" {unique.N.sum()} batches whose solution goes into one class: of the others it runs from"
+        f" {unique.others.min():.3f} to {unique.others.max():.3f} (notebook F)."
+    )
+    yield (
+        "Appendix F expects similarity within a class to reach 100% where each has one instance. That is the Unique"
+        " row, the one that fails: there the weights of a class's embeddings cancel (notebooks E and F)."
     )
     images, table = (pd.read_csv(folder / f"D_{name}.csv") for name in ("images_cifar100", "cifar100"))
     taken = table[table.attack == "restored"].iterations.iloc[0]

@@ -1,4 +1,8 @@
-"""The workflow beside notebooks: data before them; summary, documents and verification after."""
+"""The workflow beside notebooks: data before them; summary, documents and verification after.
+
+What only some of these need is imported there: the page's libraries and torchvision take longer to load than a summary
+to print, and `run_all.sh` calls one after the other.
+"""
 
 import json
 import threading
@@ -6,16 +10,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from irlg.appendix import documents
 from irlg.appendix.summary import follows, summary
-from irlg.artifact import again, page, records, report, verify
-from irlg.artifact.page import whole
+from irlg.artifact import page, records, report
 from irlg.artifact.summary import failed, plain, stand_ins
-from irlg.data.datasets import NAMES, open_images
 
 
 def write_documents() -> int:
     """Write the marked blocks of README and ARTIFACT by the committed records. **Returns:** 0."""
+    from irlg.appendix import documents
+
     made = documents.blocks(Path("figures/paper"))
     for path in map(Path, documents.DOCUMENTS):
         records.write_text(path, report.filled(path.read_text(encoding="utf-8"), made))
@@ -23,7 +26,11 @@ def write_documents() -> int:
 
 
 def prepare_data(out: Path, policy: str, directory: str) -> int:
-    """Look for every dataset, download what can be, and write what was found."""
+    """Look for every dataset, download what can be, and write what was found. **Raises:** `ValueError` for `policy`."""
+    from irlg.data.datasets import NAMES, POLICIES, open_images
+
+    if policy not in POLICIES:
+        raise ValueError(f"policy: expected one of {POLICIES}, got {policy!r}")
     found = {}
     for name in NAMES:
         done = threading.Event()
@@ -67,11 +74,17 @@ def write_report(profile: str) -> int:
 
 def made_report(profile: str) -> str:
     """The page of a profile."""
+    from irlg.artifact.page import whole
+
     return whole.whole(Path(), profile, summary(Path("figures", profile)))
 
 
 def verify_all(profile: str, quick: bool) -> int:
     """Print what is fine, stale and wrong of a profile, and of documents if it is paper. **Returns:** exit status."""
+    from irlg.appendix import documents
+    from irlg.artifact import again, verify
+    from irlg.artifact.page import whole
+
     folder, items = Path("figures", profile), []
 
     def looked_at() -> Iterator[verify.Item]:
