@@ -171,7 +171,7 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     same = set(apart[~apart.rival.str.endswith(MARK)].rival) - set(NOBODY)
     counted = sure.iloc[-1]
     here = (
-        f"the lattice and {len(same)} rivals with the same knowledge, by IRec: ahead of all in {ahead} settings, level"
-        f" with the best in {level}, behind in {behind}; p > {SURE:g} right in {counted.right:,} of {counted.sure:,}"
+        f"lattice beside {len(same)} rivals that know the same, by IRec: ahead of all in {ahead} settings, level in"
+        f" {level}, behind in {behind}; p > {SURE:g} right in {counted.right:,} of {counted.sure:,}"
     )
     return [Row("n/a", here, claims)]
