@@ -190,7 +190,13 @@ def unique_failure(
     left.set(xlabel="class i", ylabel=r"$\nabla b_i$", title="gradient of the bias")
     left.legend(fontsize=8)
     middle.loglog(
-        np.abs(grad_bias[giving]), norms[giving], "o", ms=9, mfc="none", color="black", label="adds most to it"
+        np.abs(grad_bias[giving]),
+        norms[giving],
+        "o",
+        ms=9,
+        mfc="none",
+        color="black",
+        label="adds most to a wrong count",
     )
     middle.legend(fontsize=8)
     middle.set(xlabel=r"$|\nabla b_i|$", ylabel=r"$\|e^i\|$", title="class embeddings")
