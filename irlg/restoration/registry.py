@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 
 import torch
 
+from irlg import checks
 from irlg.observation import Observation
 from irlg.restoration import algorithm1, uniform
 from irlg.restoration.auxiliary import Auxiliary
@@ -67,14 +68,17 @@ def restore(
     stops, from the call on. Instances found by then are counted, and the lattice restores the rest.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
-    The probability is one if the loss and its settings are as told. It is no certificate with few classes, whose
-    differences are all there is to learn a covariance from, or where a head is so sure that an instance leaves no
-    gradient.
+    The probability is one if the loss and its settings are as told. Of up to ten classes that the network has learnt
+    it is at most 0.98, but where every instance is found; it is no certificate where a head is so sure that an instance
+    leaves no gradient.
 
-    Everything is computed in float64. **Raises:** `ValueError` for an
+    Everything is computed in float64. **Raises:** `ValueError` for several observations at once, for an
     unknown method or `nonnegative`, for options of `"lattice"` with another, for an unknown K with
     another or with more instances than `largest_batch`, and where what a method needs is not there.
     """
+    if not isinstance(observation, Observation):
+        got = type(observation).__name__
+        raise ValueError(f"observation: expected one irlg.Observation, got {got}; irlg.restore_many takes several")
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method: expected one of {list(METHODS)}, got {method!r}")
     chosen, options = METHODS[method], dict[str, object]()
@@ -112,18 +116,20 @@ def restore_many(
 
     On a head of 1,000 classes this is nearly as many times faster than a loop as there are cores, for most steps are
     too small to be shared by them. **Arguments:** `threads`: how many at a time, by default as many as PyTorch uses;
-    the rest as `restore` has it. **Raises:** `ValueError` for observations of different weights, and what `restore`
-    raises.
+    the rest as `restore` has it. **Raises:** `ValueError` for what is none, or of other weights than the first, and
+    what `restore` raises.
     """
     before = torch.get_num_threads()
-    threads = before if threads is None else threads
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads: expected a whole number of at least 1, got {threads!r}")
+    threads = before if threads is None else checks.as_whole("threads", threads, 1)
+    if not isinstance(observations, Iterable):
+        raise ValueError(f"observations: expected several, such as a list, got {type(observations).__name__}")
     observations = list(observations)
     if not observations:
         return []
     first = observations[0]
     for number, other in enumerate(observations):
+        if not isinstance(other, Observation):
+            raise ValueError(f"observations: expected irlg.Observation, got {type(other).__name__} as number {number}")
         if other.weight is not first.weight and not torch.equal(other.weight, first.weight):
             raise ValueError(f"observations: expected those of one network, got other weights in number {number}")
     weight = first.weight.double()  # once, in place of a copy a step

@@ -161,7 +161,7 @@ def _of_unknown_scale(observation: Observation, search: _Search) -> LatticeResto
         return search.improve(observation, proofs, restored)
     if not problems:
         what = "divisor" if observation.grad_bias is not None else "grad_bias"
-        raise ValueError(f"{what}: expected to be told, as none that was tried explains the gradients")
+        raise ValueError(f"{what}: expected to be told, as gradients of 0 say nothing of it")
     given = problems[0]
     told = observation
     if observation.grad_bias is not None:
@@ -175,7 +175,7 @@ def _of_unknown_scale(observation: Observation, search: _Search) -> LatticeResto
     trust = float(weights[0]) * (1.0 if weighted else passes.BORNE_OUT)
     return replace(
         restored,
-        log_probability=restored.log_probability + math.log(trust),
+        log_probability=restored.log_probability + (math.log(trust) if trust else -math.inf),
         class_probabilities=trust * restored.class_probabilities,
     )
 

@@ -16,9 +16,9 @@ class LatticeRestoration(Restoration):
     could be decoded); `class_probabilities` (C,) of each count; `count_covariance` (C, C) of `raw_counts`;
     `lower_bounds` (C,) int64, see `irlg.presence_proofs`; `candidates` (B, C) int64, the best vectors found, best
     first, and their `weights` (B,) among each other. The probability is the first weight, or less of it: without
-    what a vector that the beam dropped may claim, 1/misfit where that is above 4, and 0.98 where counts are
-    doubtful and drawn (see `shrinkage`), signs are used because the fit bears them out, label smoothing may hide a
-    class, or the scale of ∇b was looked for (see `scale`).
+    what a vector that the beam dropped may claim, 1/misfit where that is above 4, and 0.98 where counts are doubtful
+    and drawn (see `shrinkage`), as all are of up to ten classes that the network has learnt, signs are used because
+    the fit bears them out, label smoothing may hide a class, or the scale of ∇b was looked for (see `scale`).
 
     `batch_sizes` and `batch_size_weights`: K and its probability, 1 where it was told; the candidates, most likely
     first, where not; K is meant up to whole copies of the batch, which have the same gradients.

@@ -37,7 +37,8 @@ class _Scales:
 
 
 def posterior(observation: Observation, proofs: PresenceProofs) -> tuple[list[Problem], np.ndarray]:
-    """Problems of the likely scales, most likely first, and their probabilities. Empty where none can be."""
+    """Problems of the likely scales, most likely first, and their probabilities. Where none explains the gradients that
+    of the largest, and 0, or none for a mean with class weights. Empty where gradients are 0."""
     shown = observation.grad_weight if observation.grad_bias is None else observation.grad_bias
     if not bool(shown.any()):
         return [], np.zeros(0)
@@ -56,7 +57,10 @@ def posterior(observation: Observation, proofs: PresenceProofs) -> tuple[list[Pr
         key = tuple(nearer[0].beam.vectors[0].tolist())
         if key not in found or score < found[key][0]:
             found[key] = score, nearer[0].misfit, scales.of(min(scale * nearer[1], scales.most))
-    scores, misfits, problems = (list(each) for each in zip(*found.values(), strict=True)) if found else ([], [], [])
+    if not found:  # of a mean with class weights there is a likely one, but not by these
+        none = observation.grad_bias is not None and observation.divisor is None
+        return ([], np.zeros(0)) if none else ([scales.of(1.0)], np.zeros(1))
+    scores, misfits, problems = (list(each) for each in zip(*found.values(), strict=True))
     order, weights = weighed(scores, misfits)
     return [problems[i] for i in order], weights
 

@@ -67,9 +67,9 @@ def test_the_first_singular_vector_of_the_weights_gradient_is_nearly_that_of_the
 
 def test_gradients_that_are_all_zero_have_no_scale():
     seen, _ = batch("FCN-3", 0)
-    with pytest.raises(ValueError, match="divisor: expected to be told, as none that was tried explains"):
+    with pytest.raises(ValueError, match="divisor: expected to be told, as gradients of 0 say nothing of it"):
         restore(altered(seen, lambda g: 0 * g, divisor="unknown"))
-    with pytest.raises(ValueError, match="grad_bias: expected to be told, as none that was tried explains"):
+    with pytest.raises(ValueError, match="grad_bias: expected to be told, as gradients of 0 say nothing of it"):
         restore(Observation(0 * seen.grad_weight, None, seen.weight, None, K))
 
 
