@@ -24,7 +24,7 @@ executed = f"notebooks/executed/{profile}/{{name}}.ipynb"
 ran = f".run/{profile}/{{name}}"
 found = f".run/{profile}/data.json"
 python = shlex.quote(sys.executable)
-options = f"--profile {profile} --policy {policy} --data {shlex.quote(data)}"
+where = f"--policy {policy} --data {shlex.quote(data)}"
 
 # The data are looked at again when files have come since. Their ctime tells, which unpacking and downloading
 # cannot set back; a parameter of the rule would change with the rule's own download.
@@ -58,9 +58,9 @@ rule data:
     output:
         found,
     params:
-        options=options,
+        where=where,
     shell:
-        "{python} -m irlg data {params.options} --out {output}"
+        "{python} -m irlg data {params.where} --out {output}"
 
 rule notebook:
     input:
@@ -74,7 +74,7 @@ rule notebook:
         executed=executed,
         ran=touch(ran),
     params:
-        options=options,
+        options=f"--profile {profile} {where}",
         device=device,
     threads: int(config.get("threads") or os.cpu_count())
     shell:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from irlg.observation import Observation
@@ -35,12 +35,38 @@ def as_tensor(name: str, value: Any, dimensions: int) -> Tensor:
             tensor = tensor.to(torch.float32)
         except (RuntimeError, NotImplementedError) as error:
             raise ValueError(f"{name}: expected a float dtype that PyTorch can cast, got {tensor.dtype}") from error
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor, got {tensor.layout}; .to_dense() makes it one")
     if tensor.dim() != dimensions:
         raise ValueError(f"{name}: expected {dimensions} dimension(s), got shape {tuple(tensor.shape)}")
     if not bool(torch.isfinite(tensor).all()):
         count = int((~torch.isfinite(tensor)).sum())
         raise ValueError(f"{name}: expected finite numbers, got {count} NaN or infinite entries")
     return tensor
+
+
+def as_labels(labels: Any, size: int) -> Tensor:
+    """What may be class indices or soft labels of so many instances: a tensor, of an array or a list too."""
+    if isinstance(labels, np.ndarray):
+        labels = np.require(labels, requirements=["C", "W"])  # the layouts that PyTorch takes, without a warning
+    try:
+        return torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"labels: expected {size} class indices, got {labels!r}") from error
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no module."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+
+
+def check_finite(what: str, output: Tensor) -> None:
+    """Refuse what a model makes of images or weights that are not finite, or too large."""
+    if not bool(torch.isfinite(output).all()):
+        raise ValueError(
+            f"model: expected {what} of finite numbers, got NaN or infinite ones; look for such in images and weights"
+        )
 
 
 def as_number(name: str, value: Any, least: float) -> float:
@@ -50,6 +76,14 @@ def as_number(name: str, value: Any, least: float) -> float:
         wanted = "a positive number" if 0 < least < 1 else f"a number of at least {least:.0f}"
         raise ValueError(f"{name}: expected {wanted}, got {value!r}")
     return number
+
+
+def as_whole(name: str, value: Any, least: int) -> int:
+    """A whole number of at least `least`, of any kind."""
+    number = _float(value)
+    if not number.is_integer() or number < least:
+        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+    return int(value)
 
 
 def as_batch_size(value: Any) -> int | None:

@@ -1,10 +1,14 @@
 """The gradient of mean cross-entropy: of a last layer in closed form, of a whole model by autograd."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from irlg.checks import check_finite
+from irlg.heads import IGNORED, check_labels
 from irlg.stateless import Stateless, ordinary
 
 
@@ -58,9 +62,15 @@ class GradientOf:
         """Logits (K, C) of images (K, ...), as `Stateless.logits`."""
         return self.model.logits(images, count)
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy, () of images (K, ...) and labels: class indices (K,) or rows that sum to one (K, C)."""
-        return nn.functional.cross_entropy(self.logits(images), labels)
+    def loss(self, images: Tensor, labels: Any) -> Tensor:
+        """Mean cross-entropy, () of images (K, ...) and labels: class indices (K,) or rows that sum to one (K, C).
+
+        **Raises:** `ValueError` for others.
+        """
+        logits = self.logits(images)
+        if not isinstance(labels, Tensor) or not labels.requires_grad:  # those that are sought are as they must be
+            labels = ordinary(check_labels(labels, len(images), logits.shape[1], images.device, IGNORED))
+        return nn.functional.cross_entropy(logits, labels)
 
     def of(self, loss: Tensor, create_graph: bool = False) -> tuple[Tensor, ...]:
         """The gradient of what `loss` returned, one tensor a parameter, in the order of `model.parameters()`.
@@ -73,22 +83,25 @@ class GradientOf:
         given = list(self.parameters.values())
         return torch.autograd.grad(loss, given, create_graph=create_graph, materialize_grads=True)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, images: Tensor, labels: Any) -> tuple[Tensor, ...]:
         """The gradient over a batch, as `of` its `loss`."""
         with self.running():
-            return self.of(self.loss(ordinary(images), ordinary(labels)))
+            loss = self.loss(images, labels)
+            check_finite("a loss", loss)
+            return self.of(loss)
 
 
-def batch_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+def batch_gradient(model: nn.Module, images: Tensor, labels: Tensor | ArrayLike) -> tuple[Tensor, ...]:
     """What a client sends after one step on a batch: the gradient of mean cross-entropy.
 
     The network mode is the caller's, and the model is left as it was. Frozen parameters have a gradient too.
 
     **Arguments:** `model`, which returns logits (K, C), as they are, as `.logits` or under `"logits"`, and may be
     compiled or wrapped (`DataParallel`, `DistributedDataParallel`, Opacus's `GradSampleModule`); `images` (K, ...),
-    whatever it takes; `labels`, class indices (K,).
+    whatever it takes; `labels`, class indices (K,), a tensor, an array or a list.
     **Returns:** one tensor a parameter, in the order of `model.parameters()`; 0 for those that the logits do not depend
     on, such as those of auxiliary heads in eval mode.
-    **Raises:** `ValueError` for a model of which this cannot be had, with the reason.
+    **Raises:** `ValueError` for a model of which this cannot be had, with the reason, for labels that do not fit, and
+    where the loss is not finite.
     """
     return GradientOf(model)(images, labels)

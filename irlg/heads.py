@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from irlg.checks import as_labels, check_finite
 from irlg.losses import CrossEntropy, cross_entropy
 from irlg.stateless import Stateless, ordinary, unwrapped
 
@@ -74,6 +75,7 @@ def run(
         # Nothing to differentiate below the head. What is computed of parameters is computed once, and so is as seen.
         with torch.no_grad(), parametrize.cached():
             output = stateless.logits(images)
+            check_finite("logits", output)
         loss = cross_entropy(label_smoothing, class_weight, output.shape[1], output.device)
         labels = ordinary(check_labels(labels, len(images), output.shape[1], images.device, ignore_index))
         value = nn.functional.cross_entropy(
@@ -192,10 +194,7 @@ def _no_head(name: str) -> ValueError:
 
 def check_labels(labels: Any, size: int, classes: int, device: torch.device, ignore_index: int) -> Tensor:
     """Class indices (K,) int64, or soft labels (K, C) float64. **Raises:** `ValueError` for anything else."""
-    try:
-        labels = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"labels: expected {size} class indices, got {labels!r}") from error
+    labels = as_labels(labels, size)
     if labels.shape == (size, classes) and labels.is_floating_point() and size > 0:
         if float(labels.min()) < 0 or float((labels.double().sum(dim=1) - 1).abs().max()) > 1e-3:
             raise ValueError("labels: expected soft labels of at least 0 whose rows sum to 1")
@@ -204,7 +203,8 @@ def check_labels(labels: Any, size: int, classes: int, device: torch.device, ign
         raise ValueError(f"labels: expected {size} class indices, got {labels.dtype} of shape {tuple(labels.shape)}")
     there = labels[labels != ignore_index]
     if len(there) == 0 or int(there.min()) < 0 or int(there.max()) >= classes:
-        raise ValueError(f"labels: expected indices from 0 to {classes - 1}, at least one")
+        got = f"some from {int(there.min())} to {int(there.max())}" if len(there) else "none"
+        raise ValueError(f"labels: expected indices from 0 to {classes - 1}, at least one, got {got}")
     return labels.to(device=device, dtype=torch.long)
 
 

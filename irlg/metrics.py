@@ -54,6 +54,9 @@ def _counts(restored: Any, true: Any) -> tuple[np.ndarray, np.ndarray]:
         if array.ndim != 1 or array.dtype.kind not in "iu" or (array < 0).any():
             raise ValueError(f"{name}: expected non-negative whole counts of shape (C,), got {array!r}")
         arrays.append(array)
-    if arrays[0].shape != arrays[1].shape or arrays[1].sum() == 0:
-        raise ValueError(f"true: expected at least one instance in shape {arrays[0].shape}, got {arrays[1]!r}")
-    return arrays[0], arrays[1]
+    restored, true = arrays
+    if len(restored) != len(true):
+        raise ValueError(f"true: expected counts of {len(restored)} classes, as restored has, got {len(true)}")
+    if true.sum() == 0:
+        raise ValueError(f"true: expected at least one instance, got {true!r}")
+    return restored, true

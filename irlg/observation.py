@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from irlg import checks, heads, updates
@@ -112,7 +113,7 @@ class Observation:
     def from_embeddings(
         cls,
         embeddings: Tensor,
-        labels: Tensor,
+        labels: Tensor | ArrayLike,
         head: nn.Linear,
         *,
         label_smoothing: float = 0.0,
@@ -151,7 +152,7 @@ class Observation:
         cls,
         model: nn.Module,
         images: Tensor,
-        labels: Tensor,
+        labels: Tensor | ArrayLike,
         head: str | nn.Module | None = None,
         *,
         label_smoothing: float = 0.0,
@@ -209,12 +210,13 @@ class Observation:
         **Arguments:** `before` and `after`: models or state dicts, each wrapped (DataParallel, torch.compile and their
         like) or not; `learning_rate` lr > 0; `batch_size` K, instances of a step, or `None` where it is not known. By
         keyword: `weight_decay` λ, `momentum` and `nesterov`, as of `torch.optim.SGD` on its first step; `local_steps`
-        E ≥ 1, without momentum if above 1; `head`: the last layer's dotted name, by default the last `nn.Linear` of a
-        model, or the last matrix of a state dict; `optimizer`: the client's, of which only "SGD" shows the gradient;
-        the rest as `Observation` has it, `divisor` that of a step.
+        E ≥ 1, without momentum if above 1; `head`: the last layer's dotted name, by default the `nn.Linear` of a model
+        that was registered last, or the last matrix of a state dict, even where another layer is used last;
+        `optimizer`: the client's, of which only "SGD" shows the gradient; the rest as `Observation` has it, `divisor`
+        that of a step.
 
         **Raises:** `ValueError` naming the argument that does not fit: no such layer, or of another shape after;
-        weights that are not finite, or did not change; entries that are signs alone, as after a step of Adam.
+        weights that are not finite, or did not change; entries that are signs alone, as after one step of Adam.
         """
         update = updates.read(
             before, after, learning_rate, weight_decay, momentum, nesterov, local_steps, head, optimizer

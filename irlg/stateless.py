@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from irlg.checks import check_model
+
 # Wrappers and where they keep their model. By the name of a class: Opacus need not be installed to know its own.
 WRAPPERS = {
     "DataParallel": "module",
@@ -16,6 +18,8 @@ WRAPPERS = {
     "OptimizedModule": "_orig_mod",
     "AbstractGradSampleModule": "_module",
 }
+# What these, and FSDP, put before every name of a state dict.
+PREFIXES = (*(f"{inside}." for inside in dict.fromkeys(WRAPPERS.values())), "_fsdp_wrapped_module.")
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
@@ -30,6 +34,7 @@ class Stateless:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        check_model(model)
         self.model, self.prefix = unwrapped(model)
         modules = list(self.model.modules())
         if any(isinstance(module, torch.jit.ScriptModule) for module in modules):
@@ -66,10 +71,13 @@ class Stateless:
     def logits(self, images: Tensor, count: int | None = None) -> Tensor:
         """Logits (K, C) of images (K, ...), within `running`; of `count`, where a hook puts others in their place.
 
-        **Raises:** `ValueError` where others come.
+        **Raises:** `ValueError` for no images, and where others come.
         """
+        if not isinstance(images, Tensor) or images.dim() == 0 or len(images) == 0:
+            got = f"shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(f"images: expected a tensor of at least one image, got {got}")
         count = len(images) if count is None else count
-        output: Any = self.model(images)
+        output: Any = self.model(ordinary(images))
         if isinstance(output, Mapping):
             output = output.get("logits", output)
         elif not isinstance(output, Tensor):
@@ -97,6 +105,13 @@ def unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
     while inside := next((WRAPPERS[c.__name__] for c in type(model).__mro__ if c.__name__ in WRAPPERS), ""):
         model, prefix = getattr(model, inside), f"{prefix}{inside}."
     return model, prefix
+
+
+def unwrapped_name(name: str) -> str:
+    """A layer's or a parameter's name without what wrappers put before it."""
+    while prefix := next((each for each in PREFIXES if f"{name}.".startswith(each)), None):
+        name = name[len(prefix) :]
+    return name
 
 
 def ordinary(tensor: Tensor) -> Tensor:

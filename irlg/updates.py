@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from irlg import stateless
-from irlg.checks import as_number
+from irlg.checks import as_number, as_whole
+from irlg.stateless import unwrapped_name
 
 State = nn.Module | Mapping[str, Any]
 
-# What DataParallel, Opacus, torch.compile and FSDP put before every name.
-WRAPPERS = (*(f"{inside}." for inside in dict.fromkeys(stateless.WRAPPERS.values())), "_fsdp_wrapped_module.")
 # Share of the entries above a tenth of the largest that are as large but for 2 %, from which on they are mere signs.
 SIGNS = 0.9
 
@@ -46,14 +44,12 @@ def read(
     _check_optimizer(optimizer)
     rate = as_number("learning_rate", learning_rate, math.ulp(0.0))
     decay, momentum = as_number("weight_decay", weight_decay, 0.0), as_number("momentum", momentum, 0.0)
-    steps = as_number("local_steps", local_steps, 1.0)
-    if not steps.is_integer():
-        raise ValueError(f"local_steps: expected a whole number, got {local_steps!r}")
+    steps = as_whole("local_steps", local_steps, 1)
     if not isinstance(nesterov, bool) or (nesterov and momentum == 0):
         raise ValueError(f"nesterov: expected False, or True with a momentum above 0, got {nesterov!r}")
     if momentum and steps > 1:
         raise ValueError(
-            f"momentum: expected 0 over {steps:.0f} local steps, got {momentum}; with it early gradients are in the"
+            f"momentum: expected 0 over {steps} local steps, got {momentum}; with it early gradients are in the"
             " update more often than late ones"
         )
     # PyTorch's first step takes the gradient itself for the momentum's buffer, without dampening.
@@ -64,7 +60,8 @@ def read(
     old, new, name = _layers(before, after, head)
     moved = {key: new[key].to(start.device).double() - start.double() for key, start in old.items()}
     if not any(bool(change.any()) for change in moved.values()):
-        raise ValueError(f"after: expected other weights of {name!r} than before, got the same")
+        hint = "" if head is not None else "; it is the layer registered last, and head= names another"
+        raise ValueError(f"after: expected other weights of {name!r} than before, got the same{hint}")
     layer = {key: start.double() + share * moved[key] if share else start for key, start in old.items()}
     gradients = {key: -change / distance - decay * layer[key].double() for key, change in moved.items()}
     _check_not_signs(torch.cat([gradient.flatten() for gradient in gradients.values()]))
@@ -75,10 +72,9 @@ def _layers(before: State, after: State, head: str | None) -> tuple[dict[str, Te
     """`weight` and, if it has one, `bias` of the head before and after, and its name."""
     states = {"before": _state("before", before), "after": _state("after", after)}
     if head is None:
-        name = next((_last_linear(model) for model in (before, after) if isinstance(model, nn.Module)), None)
-        name = _last_matrix(states["before"]) if name is None else name
+        name = _last(states["before"], next((each for each in (before, after) if isinstance(each, nn.Module)), None))
     elif isinstance(head, str):
-        name = _unwrapped(head)
+        name = unwrapped_name(head)
     else:
         raise ValueError(f"head: expected the dotted name of a layer, got {head!r}")
     keys = {key: f"{name}.{key}" if name else key for key in ("weight", "bias")}
@@ -87,8 +83,9 @@ def _layers(before: State, after: State, head: str | None) -> tuple[dict[str, Te
     }
     for which, layer in layers.items():
         if "weight" not in layer or layer["weight"].dim() != 2:
-            matrices = [key for key, value in states[which].items() if len(value.shape) == 2]
-            raise ValueError(f"head: expected a layer whose weight is one of {matrices} {which}, got {name!r}")
+            matrices = [key for key, value in states[which].items() if len(value.shape) == 2 and _is_weight(key)]
+            hint = f"; {UNREAD}" if any(key.startswith(f"{name}.") for key in states[which]) else ""
+            raise ValueError(f"head: expected a layer whose weight is one of {matrices} {which}, got {name!r}{hint}")
         for key, value in layer.items():
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{which}: expected finite numbers in {keys[key]!r}, got NaN or infinite ones")
@@ -104,30 +101,30 @@ def _state(which: str, given: State) -> dict[str, Any]:
     state = given.state_dict() if isinstance(given, nn.Module) else given
     if not isinstance(state, Mapping):
         raise ValueError(f"{which}: expected a model or a state dict, got {type(given).__name__}")
-    return {_unwrapped(key): value for key, value in state.items() if hasattr(value, "shape")}
+    return {unwrapped_name(key): value for key, value in state.items() if hasattr(value, "shape")}
 
 
 def _tensor(value: Any) -> Tensor:
     return value.detach() if isinstance(value, Tensor) else torch.tensor(value)
 
 
-def _unwrapped(name: str) -> str:
-    while wrapper := next((w for w in WRAPPERS if f"{name}.".startswith(w)), None):
-        name = name[len(wrapper) :]
-    return name
-
-
-def _last_linear(model: nn.Module) -> str | None:
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return _unwrapped(names[-1]) if names else None
-
-
-def _last_matrix(state: dict[str, Any]) -> str:
-    """The layer of a state's last matrix, which must be a weight: those that a weight is computed from are not."""
-    last = next((key for key, value in reversed(state.items()) if len(value.shape) == 2), None)
-    if last is None or last.rpartition(".")[2] != "weight":
-        raise ValueError(f"head: expected its name, as the last matrix before is no weight of a layer, got {last!r}")
+def _last(state: dict[str, Any], model: nn.Module | None) -> str:
+    """The `nn.Linear` of a model that was registered last; or the layer of the last matrix, but of no embedding."""
+    modules = {} if model is None else {unwrapped_name(name): module for name, module in model.named_modules()}
+    if linear := [name for name, module in modules.items() if isinstance(module, nn.Linear)]:
+        return linear[-1]
+    tables = {f"{name}.weight" for name, module in modules.items() if isinstance(module, nn.Embedding)}
+    last = next((key for key, value in reversed(state.items()) if len(value.shape) == 2 and key not in tables), None)
+    if last is None or not _is_weight(last):
+        raise ValueError(
+            f"head: expected its name, as the last matrix before is no weight of a layer, got {last!r}; {UNREAD}"
+        )
     return last.rpartition(".")[0]
+
+
+def _is_weight(key: str) -> bool:
+    """Whether a matrix is a layer's weight itself: those that a weight is computed from are not."""
+    return key.rpartition(".")[2] == "weight"
 
 
 def _check_optimizer(optimizer: Any) -> None:
@@ -151,4 +148,8 @@ def _check_not_signs(entries: Tensor) -> None:
 HIDDEN = (
     "the first step of Adam and its like is lr·sign(g), and has no magnitude of the gradient in it: ask the client for"
     " gradients"
+)
+UNREAD = (
+    "the weight of a convolution, or one that is computed (weight_norm and its like), is not read from updates: ask the"
+    " client for gradients, and give them to Observation"
 )

@@ -35,6 +35,16 @@ def test_readmes_example_runs(capsys):
     assert counts.startswith("tensor([") and 0 <= float(score) <= 1
 
 
+def test_the_library_pages_blocks_run_in_order_after_readmes_example(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where a picture and a checkpoint go
+    names: dict = {}
+    for page in (README, ROOT / "docs/library.md"):
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            exec(re.sub(r"\bsteps=\d+", "steps=1", block), names)  # minutes take seconds
+    assert names["found"].images.shape == (8, 3, 64, 64) and names["maps"].residual < 0.001
+    assert {path.name for path in tmp_path.iterdir()} == {"audit.png", "state.pt"}
+
+
 def test_the_notebook_to_try_it_in_runs(capsys):
     cells = json.loads((ROOT / "notebooks/0_try_it.ipynb").read_text(encoding="utf-8"))["cells"]
     assert not any(cell.get("outputs") for cell in cells)

@@ -1,5 +1,6 @@
 """Models with other outputs and other heads than a tensor of logits and a linear layer."""
 
+import math
 import warnings
 from collections import namedtuple
 from dataclasses import dataclass
@@ -149,6 +150,36 @@ def test_models_that_cannot_be_differentiated_are_named():
         script = torch.jit.script(small())
     with pytest.raises(ValueError, match="model: expected modules that run in Python, got TorchScript"):
         irlg.batch_gradient(script, pixels(), LABELS)
+
+
+@pytest.mark.parametrize("call", [irlg.batch_gradient, Observation.from_batch])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "resnet18"}, "model: expected a torch.nn.Module, got str"),
+        ({"images": pixels()[:0], "labels": LABELS[:0]}, r"images: expected a tensor of at least one image, got shape"),
+        ({"images": pixels().numpy()}, "images: expected a tensor of at least one image, got ndarray"),
+        ({"images": pixels() * math.nan}, "model: expected .* of finite numbers, got NaN .*; look for such in images"),
+        ({"model": Returning(lambda logits: logits / 0)}, "model: expected .* of finite numbers, got NaN"),
+        ({"labels": LABELS + 7}, "labels: expected indices from 0 to 2, at least one, got some from 7 to 9"),
+        ({"labels": LABELS * 0 - 100}, "labels: expected indices from 0 to 2, at least one, got none"),
+        ({"labels": LABELS[:3]}, r"labels: expected 4 class indices, got torch.int64 of shape \(3,\)"),
+    ],
+)
+def test_a_batch_that_does_not_do_is_refused_by_name(call, change, message):
+    with pytest.raises(ValueError, match=message):
+        call(**{"model": small(), "images": pixels(), "labels": LABELS, **change})
+
+
+def test_labels_may_be_an_array_or_a_list():
+    model, images = small(), pixels()
+    gradient = irlg.batch_gradient(model, images, LABELS)
+    config = irlg.InversionConfig(steps=1)
+    found = irlg.invert(model, gradient, LABELS, tuple(images.shape), config)
+    for labels in (LABELS.tolist(), LABELS.numpy(), LABELS.int().numpy()[::-1][::-1]):
+        assert all(map(torch.equal, irlg.batch_gradient(model, images, labels), gradient))
+        again = irlg.invert(model, gradient, labels, tuple(images.shape), config)
+        assert torch.equal(found.objectives, again.objectives)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

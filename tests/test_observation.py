@@ -41,6 +41,7 @@ def small(**changes):
         ({"soft_labels": 1}, r"soft_labels: expected True or False, got 1"),
         ({"bias": torch.tensor([0.0, float("nan"), 0.0])}, r"bias: expected finite numbers, got 1"),
         ({"grad_weight": torch.full((3, 2), float("inf"))}, r"grad_weight: expected finite numbers, got 6"),
+        ({"grad_weight": torch.zeros(3, 2).to_sparse()}, r"grad_weight: expected a dense tensor, got torch.sparse_coo"),
         (
             {"grad_weight": torch.zeros(3, 2, dtype=torch.int64)},
             "grad_weight: expected a float dtype, got",

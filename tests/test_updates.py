@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from irlg import Observation, restore
 from irlg.gradients import batch_gradient
@@ -144,8 +145,8 @@ def changed(state, **values):
         ({"weight_decay": -1}, "weight_decay: expected a number of at least 0, got -1"),
         ({"momentum": None}, "momentum: expected a number of at least 0, got None"),
         ({"nesterov": True}, "nesterov: expected False, or True with a momentum above 0, got True"),
-        ({"local_steps": 0}, "local_steps: expected a number of at least 1, got 0"),
-        ({"local_steps": 2.5}, "local_steps: expected a whole number, got 2.5"),
+        ({"local_steps": 0}, "local_steps: expected a whole number of at least 1, got 0"),
+        ({"local_steps": 2.5}, "local_steps: expected a whole number of at least 1, got 2.5"),
         ({"local_steps": 5, "momentum": 0.9}, "momentum: expected 0 over 5 local steps, got 0.9"),
         ({"local_steps": 5, "class_weight": [1, 2, 3]}, "class_weight: expected a divisor .* got None"),
         ({"batch_size": "many", "local_steps": 2}, "batch_size: expected a whole number .* got 'many'"),
@@ -154,7 +155,7 @@ def changed(state, **values):
             r"optimizer: expected 'SGD', got 'Adam'; .* lr·sign\(g\).*: ask the client for gradients",
         ),
         ({"optimizer": torch.optim.SGD}, "optimizer: expected 'SGD', by name, got type"),
-        ({"head": "1"}, r"head: expected a layer .* one of \['0.weight', '2.weight'\] before, got '1'"),
+        ({"head": "1"}, r"head: expected a layer .* one of \['0.weight', '2.weight'\] before, got '1'$"),
         ({"head": nn.Linear(2, 2)}, "head: expected the dotted name of a layer, got Linear"),
     ],
 )
@@ -168,7 +169,7 @@ def test_settings_are_refused_by_name(settings, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda old, new: (old, old), "after: expected other weights of '2' than before, got the same"),
+        (lambda old, new: (old, old), "after: .* of '2' than before, got the same; .* registered last, and head= "),
         (lambda old, new: ("fc", new), "before: expected a model or a state dict, got str"),
         (lambda old, new: (old, {}), r"head: expected a layer whose weight is one of \[\] after, got '2'"),
         (lambda old, new: ({}, new), "head: expected its name, as the last matrix before .* got None"),
@@ -187,7 +188,7 @@ def test_settings_are_refused_by_name(settings, message):
         # A weight that is computed from this: the step was not of it.
         (
             lambda old, new: (old | {"2.parametrizations.weight.original1": torch.ones(3, 5)}, new),
-            "head: expected its name, .* got '2.parametrizations.weight.original1'",
+            "head: expected its name, .* got '2.parametrizations.weight.original1'; .* is not read from updates",
         ),
     ],
 )
@@ -195,6 +196,59 @@ def test_updates_are_refused_by_name(change, message):
     model, after, *_ = small()
     with pytest.raises(ValueError, match=message):
         Observation.from_update(*change(model.state_dict(), after.state_dict()), 0.1, 6)
+
+
+class Registered(nn.ModuleDict):
+    """Layers that are used in another order than they are registered in."""
+
+    def forward(self, x):
+        return self["head"](self["body"](x))
+
+
+def test_another_layer_than_the_last_is_named():
+    model = Registered({"head": nn.Linear(5, 3), "body": nn.Linear(4, 5)})
+    after = taught(model, [(torch.rand(6, 4), torch.tensor([0, 0, 1, 2, 2, 2]))], lr=0.1)
+    assert Observation.from_update(model, after, 0.1, 6, head="head").num_classes == 3
+    with pytest.raises(ValueError, match=r"after: expected other weights of 'body' than before, got the same$"):
+        Observation.from_update(model, model, 0.1, 6, head="body")
+
+
+class Tabled(nn.Module):
+    """A head that is no `nn.Linear`, and an embedding after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.table = nn.Module(), nn.Embedding(7, 5)
+        self.head.weight = nn.Parameter(torch.rand(3, 5))
+
+    def forward(self, x):
+        return self.table(x) @ self.head.weight.T
+
+
+def test_an_embedding_is_no_head_of_a_model():
+    model = Tabled()
+    after = taught(model, [(torch.arange(6), torch.tensor([0, 0, 1, 2, 2, 2]))], lr=0.1)
+    assert Observation.from_update(model, after.state_dict(), 0.1, 6).num_classes == 3
+
+
+def convolution():
+    return nn.Sequential(nn.Unflatten(1, (5, 1, 1)), nn.Conv2d(5, 3, 1), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("make", "head"),
+    [
+        (lambda: parametrizations.weight_norm(nn.Linear(5, 3)), None),
+        (lambda: parametrizations.weight_norm(nn.Linear(5, 3)), "1"),
+        (convolution, None),
+        (convolution, "1.1"),
+    ],
+)
+def test_heads_that_updates_do_not_show_are_refused_in_words(make, head):
+    model = nn.Sequential(nn.Flatten(), make())
+    after = taught(model, [(torch.rand(6, 5), torch.tensor([0, 0, 1, 2, 2, 2]))], lr=0.1)
+    with pytest.raises(ValueError, match=r"head: expected .* is not read from updates: ask the client for gradients"):
+        Observation.from_update(model, after, 0.1, 6, head=head)
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad])

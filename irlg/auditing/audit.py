@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
@@ -38,7 +38,7 @@ class Images(Protocol):
 def audit(
     model: nn.Module,
     images: Tensor | NDArray[Any] | Images,
-    labels: Tensor,
+    labels: Tensor | ArrayLike,
     *,
     batch_size: int | None = None,
     defence: str | Send | None = None,
@@ -55,18 +55,22 @@ def audit(
     is torch's random state, which a network in train mode may draw from. The model is left as it was.
 
     **Arguments:** `model` returns logits (K, C), as `Observation.from_batch` takes them; `images` (N, ...), whatever it
-    takes, a tensor, an array or what gives a tensor for indices; `labels` (N,), class indices. By keyword: `batch_size`
-    K, from 1 to N, or `None`: all images are one batch; `defence`: `"noise:STD"`, `"top-k:SHARE"`,
-    `"label-smoothing:SHARE"`, `"sign"`, `"int8"`, `"float8"`, `"bfloat16"` (of tensor entries, see `irlg.defences`), or
-    a function of (∇W (C, m), ∇b (C,)) and a NumPy generator that returns what is sent in their place; `trials`, the
-    number of batches, 1 where all images are one; `seed` of batches and noise, at least 0; `search_seconds`, what a
-    server spends at most on the search for the instances of a batch, `math.inf` without a limit.
+    takes, a tensor, an array or what gives a tensor for indices; `labels` (N,), class indices, a tensor, an array or a
+    list. By keyword: `batch_size` K, from 1 to N, or `None`: all images are one batch; `defence`: `"noise:STD"`,
+    `"top-k:SHARE"`, `"label-smoothing:SHARE"`, `"sign"`, `"int8"`, `"float8"`, `"bfloat16"` (of tensor entries, see
+    `irlg.defences`), or a function of (∇W (C, m), ∇b (C,)) and a NumPy generator that returns what is sent in their
+    place; `trials`, the number of batches, 1 where all images are one; `seed` of batches and noise, at least 0;
+    `search_seconds`, what a server spends at most on the search for the instances of a batch, `math.inf` without a
+    limit.
 
     **Raises:** `ValueError` naming the argument that does not fit, what was expected and what came; and what the model
     or the function itself raises.
     """
+    checks.check_model(model)
     images = _as_images(images)
-    size, trials, told, search_seconds = _checked(images, labels, batch_size, trials, defence, seed, search_seconds)
+    labels = checks.as_labels(labels, len(images))
+    size, trials, told, search_seconds = _checked(images, labels, batch_size, trials, defence, search_seconds)
+    seed = checks.as_whole("seed", seed, 0)
     labels = labels.long()
     batches, searched = [], True
     for trial in range(trials):
@@ -78,12 +82,7 @@ def audit(
         drawn = images[indices]
         if not isinstance(drawn, Tensor):
             raise ValueError(f"images: expected a tensor for the indices of a batch, got {type(drawn).__name__}")
-        try:
-            step = observed(model, drawn, truth, told)
-        except ValueError as error:
-            if str(error).startswith("labels: "):  # of the batch, but for which they have been looked at
-                raise ValueError(f"{error}, got some up to {int(labels.max())}") from error
-            raise
+        step = observed(model, drawn, truth, told)
         if int(labels.max()) >= step.clean.num_classes:  # in another batch
             last = step.clean.num_classes - 1
             raise ValueError(f"labels: expected indices from 0 to {last}, got some up to {int(labels.max())}")
@@ -113,18 +112,15 @@ def _checked(
     batch_size: int | None,
     trials: int,
     given: str | Send | None,
-    seed: int,
     search_seconds: float,
 ) -> tuple[int, int, Defence, float]:
     """K, the number of batches, the defence and the seconds."""
-    if not isinstance(labels, Tensor) or labels.shape != (len(images),) or labels.dtype not in WHOLE:
-        got = f"shape {tuple(labels.shape)}, {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"labels: expected a tensor of {len(images)} class indices, one an image, got {got}")
+    if labels.shape != (len(images),) or labels.dtype not in WHOLE:
+        got = f"shape {tuple(labels.shape)}, {labels.dtype}"
+        raise ValueError(f"labels: expected {len(images)} class indices, one an image, got {got}")
     if len(labels) == 0 or bool((labels < 0).any()):
         raise ValueError(f"labels: expected at least one, and none below 0, got {labels.tolist()[:5]} …")
-    for name, number, least in (("trials", trials, 1), ("seed", seed, 0)):
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
-            raise ValueError(f"{name}: expected a whole number of at least {least}, got {number!r}")
+    trials = checks.as_whole("trials", trials, 1)
     if search_seconds != math.inf:
         search_seconds = checks.as_number("search_seconds", search_seconds, 0)
     size = checks.as_batch_size(batch_size)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,7 +18,7 @@ class Folder:
     """Images of a folder with a folder a class, read when they are asked for.
 
     As in torchvision's `ImageFolder` classes are in the order of their folders' names; but where all names are whole
-    numbers, these are the classes.
+    numbers, these are the classes. Pixels of 16 bits are divided by 257, which takes their range to that of 8 bits.
 
     **Arguments:** `size`: the shorter side is resized to it, and a square cut out of the middle; `None` takes images
     as they are, all of one shape; `mean` and `std` of pixels in [0, 1], one a channel: of grey images or colour.
@@ -49,14 +50,30 @@ class Folder:
         return vision.normalize(torch.stack(images).float() / 255, self.mean, self.std)
 
     def _one(self, path: str) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                pixels = image.convert("L" if len(self.mean) == 1 else "RGB")
-        except OSError as error:
-            raise ValueError(f"images: {path} is damaged ({error})") from error
+        pixels = _opened(path).convert("L" if len(self.mean) == 1 else "RGB")
         if self.size is not None:
             pixels = vision.center_crop(vision.resize(pixels, [self.size]), [self.size])
         return vision.pil_to_tensor(pixels)
+
+
+def _opened(path: str) -> Image.Image:
+    """The image of a file, of 8 bits a channel. **Raises:** `ValueError` that names what cannot be read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise ValueError(f"images: {path} is too large ({error})") from error
+    except Exception as error:  # of any kind: PIL's decoders raise what they come upon
+        raise ValueError(f"images: {path} is damaged ({error})") from error
+    if not image.mode.startswith(("I", "F")):
+        return image
+    # PIL takes each such number above 255 for 255.
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        values = (values / 257).round()
+    elif not np.isin(values, range(256)).all():
+        raise ValueError(f"images: expected 8 or 16 bits a channel in {path}, got mode {image.mode!r} of unknown range")
+    return Image.fromarray(values.astype(np.uint8))
 
 
 def load_images(

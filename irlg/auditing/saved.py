@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from irlg.stateless import unwrapped_name
+
 BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ImportError, OSError, ValueError, KeyError)
 
 
@@ -18,8 +20,9 @@ def load_model(given: str, weights: Path | None = None, trust: bool = False) -> 
     """The model of a file, or of `"module:name"`: a module there, or what a function or class of that name returns.
 
     **Arguments:** `given`: a file that `torch.save(model, ...)` wrote; or `"module:name"`, `"module:name(arguments)"`
-    with literals for arguments, imported from the current folder too; `weights`: a file of its state dict, read without
-    running any code; `trust`: whether a file may run code as it is read, which a whole model needs.
+    with literals for arguments, imported from the current folder too; `weights`: a file of its state dict, wrapped
+    (DataParallel, torch.compile and their like) or not, read without running any code; `trust`: whether a file may run
+    code as it is read, which a whole model needs.
 
     **Raises:** `ValueError` that says what does not fit.
     """
@@ -95,6 +98,10 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     state = read("weights", path)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"weights: expected a state dict in {path}, got {_what(state)}")
+    own = model.state_dict()
+    if not state.keys() <= own.keys():
+        names = {unwrapped_name(name): name for name in own}
+        state = {names.get(bare := unwrapped_name(name), bare): value for name, value in state.items()}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from irlg import checks
+
 
 @dataclass(frozen=True)
 class InversionConfig:
@@ -20,7 +22,7 @@ class InversionConfig:
     - `span`: whether images are held to the span of the rows of the first layer's gradient, which for
       a fully connected first layer are weighted sums of the images.
 
-    **Raises:** `ValueError` naming a setting that is out of range.
+    **Raises:** `ValueError` naming a setting that is no such number, or out of range.
     """
 
     steps: int = 24_000
@@ -38,15 +40,16 @@ class InversionConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "restarts": 1, "interval": 1, "patience": 0, "tv_weight": 0, "l2_weight": 0}
-        for name, low in least.items():
-            if not getattr(self, name) >= low:
-                raise ValueError(f"{name}: expected at least {low}, got {getattr(self, name)!r}")
-        for name in ("learning_rate", "last_weight", "embedding_weight"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
-        if self.tv_end is not None and not 0 < self.tv_end <= self.tv_weight:
-            raise ValueError(f"tv_end: expected None or a positive number up to tv_weight, got {self.tv_end!r}")
+        whole = {"steps": 1, "restarts": 1, "interval": 1, "patience": 0, "seed": 0}
+        positive = dict.fromkeys(("learning_rate", "last_weight", "embedding_weight"), math.ulp(0.0))
+        for name, low in whole.items():
+            object.__setattr__(self, name, checks.as_whole(name, getattr(self, name), low))
+        for name, least in {"tv_weight": 0.0, "l2_weight": 0.0, **positive}.items():
+            object.__setattr__(self, name, checks.as_number(name, getattr(self, name), least))
+        if self.tv_end is not None:
+            object.__setattr__(self, "tv_end", checks.as_number("tv_end", self.tv_end, math.ulp(0.0)))
+            if self.tv_end > self.tv_weight:
+                raise ValueError(f"tv_end: expected None or a positive number up to tv_weight, got {self.tv_end!r}")
         if self.schedule not in ("steps", "cosine"):
             raise ValueError(f"schedule: expected 'steps' or 'cosine', got {self.schedule!r}")
 

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
+from irlg.checks import as_labels
 from irlg.gradients import GradientOf
 from irlg.stateless import ordinary
 
@@ -35,9 +37,10 @@ def shape(image_shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(image_shape)
 
 
-def class_indices(labels: Tensor, images: int) -> Tensor:
-    """Class indices (K,), one an image."""
-    usual = isinstance(labels, Tensor) and labels.shape == (images,) and not labels.is_floating_point()
+def class_indices(labels: Any, images: int) -> Tensor:
+    """Class indices (K,), one an image, of a tensor, an array or a list."""
+    labels = as_labels(labels, images)
+    usual = labels.shape == (images,) and not labels.is_floating_point()
     if not usual or bool((labels < 0).any()):
         raise ValueError(f"labels: expected {images} class indices, got {labels!r}")
     return ordinary(labels).long()

@@ -51,11 +51,10 @@ class Problem:
         weights = [config.last_weight if name.rpartition(".")[0] == head else 1.0 for name in names]
         self.distance = CosineDistance(self.target, weights)
         self.basis = self._span() if config.span else None
-        self.labels = labels
-        if isinstance(labels, Tensor):
-            self.labels = class_indices(labels, self.shape[0]).to(self.like.device)
-        elif labels not in JOINT:
+        if isinstance(labels, str) and labels not in JOINT:
             raise ValueError(f"labels: expected class indices or one of {JOINT}, got {labels!r}")
+        known = not isinstance(labels, str)
+        self.labels = class_indices(labels, self.shape[0]).to(self.like.device) if known else labels
         self.embeddings = self.maps = self.at = None
         if instances is not None and features is not None:
             raise ValueError("instances, features: expected one of them, got both; features tell more")

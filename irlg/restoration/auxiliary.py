@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from irlg import checks
@@ -39,19 +40,25 @@ class Auxiliary:
             )
         if self.labels is not None:
             object.__setattr__(self, "labels", self._checked(self.labels))
-        steps = self.local_steps
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"local_steps: expected a whole number of at least 1, got {steps!r}")
+        object.__setattr__(self, "local_steps", checks.as_whole("local_steps", self.local_steps, 1))
         if self.after is not None and not isinstance(self.after, Auxiliary):
             raise ValueError(f"after: expected irlg.Auxiliary or None, got {type(self.after).__name__}")
         if self.after is not None and not self._same(self.after):
             raise ValueError("after: expected the same instances, with the same labels in the same order, got others")
 
     @classmethod
-    def from_embeddings(cls, embeddings: Tensor, head: nn.Linear, labels: Tensor | None = None) -> Auxiliary:
-        """Instances whose inputs to `head` are known, (N, m) of its dtype."""
+    def from_embeddings(
+        cls, embeddings: Tensor | NDArray[Any], head: nn.Linear, labels: Tensor | None = None
+    ) -> Auxiliary:
+        """Instances whose inputs to `head` are known, (N, m), a torch tensor or a NumPy array of any float dtype.
+
+        **Raises:** `ValueError` for others, and what `Auxiliary` raises.
+        """
+        embeddings = checks.as_tensor("embeddings", embeddings, 2).to(head.weight.device)
+        if embeddings.shape[1] != head.in_features:
+            raise ValueError(f"embeddings: expected shape (N, {head.in_features}), got {tuple(embeddings.shape)}")
         with torch.no_grad():
-            return cls(embeddings, head(embeddings), labels)
+            return cls(embeddings, head(embeddings.to(head.weight)), labels)
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -87,7 +94,8 @@ class Auxiliary:
         return torch.equal(self.labels, other.labels.to(self.labels.device))
 
     def _checked(self, labels: Any) -> Tensor:
-        labels, (size, classes) = torch.as_tensor(labels), self.logits.shape
+        size, classes = self.logits.shape
+        labels = checks.as_labels(labels, size)
         if labels.shape != (size,) or labels.is_floating_point() or labels.dtype == torch.bool:
             got = f"{labels.dtype} of shape {tuple(labels.shape)}"
             raise ValueError(f"labels: expected {size} class indices, got {got}")

@@ -14,6 +14,11 @@ def make(classes=CLASSES, bias=True):
         return nn.Sequential(nn.Flatten(), nn.Linear(36, 32), nn.ReLU(), nn.Linear(32, classes, bias=bias))
 
 
+def wrapped():
+    """The same in a wrapper."""
+    return nn.DataParallel(make())
+
+
 def normed():
     """The same with BatchNorm, which in train mode fails on one image."""
     flat, first, *rest = make()

@@ -270,16 +270,25 @@ def test_the_picture_has_bars_for_what_is_there_and_other_dots_for_what_is_wrong
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2", "3"]
 
 
+def test_labels_may_be_an_array_or_a_list(model, given):
+    images, labels = given
+    expected = str(irlg.audit(model, images, labels, batch_size=4, trials=1))
+    read_only = labels.numpy().copy()
+    read_only.flags.writeable = False
+    for other in (labels.tolist(), labels.numpy().astype(np.int32), labels.numpy()[::-1][::-1], read_only):
+        assert str(irlg.audit(model, images.numpy(), other, batch_size=4, trials=1)) == expected
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": [0] * 60}, "labels: expected a tensor of 60 class indices, one an image, got list"),
-        ({"labels": torch.zeros(59, dtype=torch.int64)}, r"labels: expected a tensor of 60 .*, got shape \(59,\)"),
+        ({"labels": ["a"] * 60}, "labels: expected 60 class indices, got"),
+        ({"labels": torch.zeros(59, dtype=torch.int64)}, r"labels: expected 60 .*, got shape \(59,\)"),
         ({"labels": torch.full((60,), -1)}, "labels: expected at least one, and none below 0"),
         ({"labels": torch.tensor([0] * 59 + [20])}, "labels: expected indices from 0 to 19, got some up to 20"),
-        ({"labels": torch.full((60,), 20)}, "labels: expected indices from 0 to 19, .*got some up to 20"),
-        ({"labels": torch.full((60,), 156, dtype=torch.uint8)}, "labels: expected indices .*got some up to 156"),
-        ({"labels": torch.zeros(60, dtype=torch.bool)}, "labels: expected a tensor of 60 class indices.*torch.bool"),
+        ({"labels": torch.full((60,), 20)}, "labels: expected indices from 0 to 19, .*got some from 20 to 20"),
+        ({"labels": torch.full((60,), 156, dtype=torch.uint8)}, "labels: expected indices .*got some from 156 to 156"),
+        ({"labels": torch.zeros(60, dtype=torch.bool)}, "labels: expected 60 class indices.*torch.bool"),
         ({"images": None}, "images: expected a tensor, an array of numbers, or what .*, got NoneType"),
         ({"images": [torch.zeros(6, 6)] * 60}, "images: expected a tensor, an array .*, got list"),
         ({"images": np.array(["a"] * 60)}, "images: expected a tensor, .*, got an array of <U1"),
@@ -299,6 +308,7 @@ def test_the_picture_has_bars_for_what_is_there_and_other_dots_for_what_is_wrong
         ({"defence": "top-k:1.5"}, "defence: expected top-k:NUMBER, a share of the entries above 0, and at most 1"),
         ({"defence": "label-smoothing:1"}, "defence: expected label-smoothing:NUMBER, a number above 0 and below 1"),
         ({"model": nn.Flatten()}, "model: expected at least one nn.Linear"),
+        ({"model": None}, "model: expected a torch.nn.Module, got NoneType"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, given, change, message):

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import xml.dom.minidom
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -85,6 +86,15 @@ def test_a_model_comes_from_code_from_code_with_weights_or_from_a_file(files):
     assert load_model(f"{MAKE}(classes=7)")[3].bias.shape == (7,)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_of_a_wrapped_model_fit_it_without_and_within_a_wrapper(files, tmp_path, prefix):
+    plain = torch.load(files / "weights.pt")
+    torch.save({prefix + name: value for name, value in plain.items()}, tmp_path / "wrapped.pt")
+    assert torch.equal(load_model(MAKE, tmp_path / "wrapped.pt")[3].weight, make()[3].weight + 1)
+    model = load_model("tests.auditing.conftest:wrapped", tmp_path / "wrapped.pt")
+    assert torch.equal(model.module[3].weight, make()[3].weight + 1)
+
+
 def test_code_comes_from_the_current_folder_too(tmp_path, monkeypatch):
     (tmp_path / "my_own_net.py").write_text("from torch import nn\nnet = nn.Linear(3, 4)\n")
     monkeypatch.chdir(tmp_path)
@@ -163,10 +173,42 @@ def test_what_does_not_fit_is_refused_in_a_line(capsys, files, model, more, mess
     assert re.match(message, line) and "\n" not in line, line
 
 
-def test_a_damaged_image_is_named(capsys, tmp_path):
-    (tmp_path / "0").mkdir()
-    (tmp_path / "0" / "broken.png").write_bytes(b"no picture")
+@pytest.mark.parametrize("damage", ["no picture", "cut off", "a chunk", "another format's header"])
+def test_a_damaged_image_is_named(capsys, tmp_path, damage):
+    path = tmp_path / "0" / "broken.png"
+    path.parent.mkdir()
+    Image.effect_noise((300, 300), 100).save(path)  # of two chunks of pixels
+    whole = path.read_bytes()
+    place = whole.rindex(b"IDAT")
+    flipped = whole[:place] + b"I\x00AT" + whole[place + 4 :]
+    headers = {"no picture": b"no picture", "another format's header": b"P6 x 40 255 "}
+    path.write_bytes({"cut off": whole[:50], "a chunk": flipped, **headers}[damage])
     assert re.match("images: .*broken.png is damaged", refused(capsys, MAKE, "--images", tmp_path))
+
+
+def test_an_image_that_is_too_large_is_named(capsys, files, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert re.match("images: .*0.png is too large", refused(capsys, MAKE, "--images", files / "numbers"))
+
+
+def in_a_folder(tmp_path, values, name):
+    """What is read of an image of these values, by a network that takes grey ones."""
+    (tmp_path / "0").mkdir(exist_ok=True)
+    Image.fromarray(np.array(values)).save(tmp_path / "0" / name)
+    images, _ = load_images(tmp_path, None, (0,), (1,))
+    return (images[torch.tensor([0])][0, 0] * 255).tolist()
+
+
+def test_16_bits_are_scaled_to_8(tmp_path):
+    assert in_a_folder(tmp_path, np.uint16([[0, 257, 2570, 65535]]), "deep.png") == [[0, 1, 10, 255]]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_numbers_of_unknown_range_are_taken_only_where_they_are_those_of_8_bits(tmp_path, dtype):
+    assert in_a_folder(tmp_path, dtype([[0, 7, 255]]), "deep.tif") == [[0, 7, 255]]
+    for wrong in (256, -1, *((0.5, np.nan) if dtype is np.float32 else ())):
+        with pytest.raises(ValueError, match=r"images: expected 8 or 16 bits a channel in .*deep.tif, got mode '[IF]'"):
+            in_a_folder(tmp_path, dtype([[0, 7, wrong]]), "deep.tif")
 
 
 def test_the_command_at_a_prompt_needs_nothing_but_the_library(files):

@@ -172,15 +172,30 @@ def test_schedules():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps: expected at least 1, got 0"),
+        ({"steps": 0}, "steps: expected a whole number of at least 1, got 0"),
+        ({"steps": 2.5}, "steps: expected a whole number of at least 1, got 2.5"),  # which would never end
+        ({"steps": "3"}, "steps: expected a whole number of at least 1, got '3'"),
+        ({"restarts": math.inf}, "restarts: expected a whole number of at least 1, got inf"),
+        ({"interval": 0.5}, "interval: expected a whole number of at least 1, got 0.5"),
+        ({"patience": -1}, "patience: expected a whole number of at least 0, got -1"),
+        ({"seed": None}, "seed: expected a whole number of at least 0, got None"),
         ({"learning_rate": 0.0}, "learning_rate: expected a positive number, got 0.0"),
-        ({"tv_weight": math.nan}, "tv_weight: expected at least 0, got nan"),
+        ({"last_weight": math.inf}, "last_weight: expected a positive number, got inf"),
+        ({"embedding_weight": "1"}, "embedding_weight: expected a positive number, got '1'"),
+        ({"tv_weight": math.nan}, "tv_weight: expected a number of at least 0, got nan"),
+        ({"l2_weight": math.inf}, "l2_weight: expected a number of at least 0, got inf"),
+        ({"tv_end": math.nan}, "tv_end: expected a positive number, got nan"),
         ({"schedule": "linear"}, "schedule: expected 'steps' or 'cosine', got 'linear'"),
     ],
 )
 def test_settings_out_of_range_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         settings(**changes)
+
+
+def test_whole_numbers_may_be_of_any_kind():
+    config = settings(steps=1e3, seed=2**60 + 1)
+    assert (config.steps, config.seed) == (1000, 2**60 + 1) and isinstance(config.steps, int)
 
 
 def test_arguments_that_do_not_fit_are_named():
@@ -193,6 +208,8 @@ def test_arguments_that_do_not_fit_are_named():
         irlg.invert(model, [0 * g for g in gradient], labels, shape)
     with pytest.raises(ValueError, match="labels: expected 3 class indices"):
         irlg.invert(model, gradient, labels[:2], shape)
+    with pytest.raises(ValueError, match=r"labels: expected indices from 0 to .*, at least one, got some from 9 to 9"):
+        irlg.invert(model, gradient, torch.full((3,), 9), shape)
     with pytest.raises(ValueError, match="labels: expected class indices or one of"):
         irlg.invert(model, gradient, "shared", shape)
     with pytest.raises(ValueError, match=r"image_shape: expected \(K, channels, height, width\)"):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from irlg import Auxiliary, Observation, restore
 from irlg.restoration.registry import METHODS
@@ -134,3 +135,15 @@ def test_auxiliary_instances_that_do_not_do_are_refused(method, auxiliary, messa
 def test_auxiliary_instances_are_checked(fields, message):
     with pytest.raises(ValueError, match=message):
         Auxiliary(**{"embeddings": torch.ones(1, 2), "logits": torch.zeros(1, 3), **fields})
+
+
+def test_auxiliary_embeddings_are_of_any_float_dtype_and_of_the_heads_width():
+    head, embeddings = nn.Linear(2, 3), torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
+    expected = Auxiliary.from_embeddings(embeddings, head)
+    for other in (embeddings.double(), embeddings.numpy(), embeddings.double().numpy()):
+        found = Auxiliary.from_embeddings(other, head)
+        assert torch.equal(found.logits, expected.logits) and torch.equal(found.embeddings, expected.embeddings)
+    with pytest.raises(ValueError, match=r"embeddings: expected shape \(N, 2\), got \(5, 1\)"):
+        Auxiliary.from_embeddings(embeddings[:, :1], head)
+    with pytest.raises(ValueError, match="labels: expected 5 class indices, got 'abc'"):
+        Auxiliary.from_embeddings(embeddings, head, "abc")

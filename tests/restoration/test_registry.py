@@ -16,6 +16,18 @@ def test_unknown_method():
         restore(observe(3, 2, 4, 0), ["lattice"])
 
 
+@pytest.mark.parametrize("method", ["lattice", "irlg"])
+def test_one_observation_and_several_have_a_call_each(method):
+    seen = observe(3, 2, 4, 0)
+    for wrong in ([seen], None):
+        with pytest.raises(ValueError, match=r"observation: expected one irlg.Observation, got .*; irlg.restore_many"):
+            restore(wrong, method)
+    with pytest.raises(ValueError, match=r"observations: expected irlg.Observation, got int as number 1"):
+        restore_many([seen, 1], method)
+    with pytest.raises(ValueError, match="observations: expected several, such as a list, got Observation"):
+        restore_many(seen, method)
+
+
 @pytest.mark.parametrize(
     ("option", "default"), [("nonnegative", None), ("search", True), ("search_seconds", 60.0), ("largest_batch", 256)]
 )
