@@ -191,4 +191,4 @@ def test_the_committed_tables_follow_from_their_batches_on_real_data():
     committed = pd.read_csv(PAPER / "H_losses.csv")
     pd.testing.assert_frame_equal(tables.table(asked, ["setting", "server"]), committed, check_dtype=False, rtol=1e-12)
     (found,) = claims.findings(PAPER, [Claim("a", "b", "c", 1, "d", "e", "holds")])
-    assert f"right in {scores.certain(frame)[1]:,} of {scores.certain(frame)[0]:,};" in found.here
+    assert found.here.endswith(f"right in {scores.certain(frame)[1]:,} of {scores.certain(frame)[0]:,}")
