@@ -14,7 +14,6 @@ from irlg.artifact.claims import Claim, on_real
 from irlg.artifact.derived import Derived
 from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
-from irlg.restoration.registry import SEARCH_SECONDS
 
 ENOUGH, ENOUGH_SURE = 30, 300  # batches of a row, and sure answers, that a claim takes
 LENET = "LeNet-5", "12 epochs"
@@ -68,17 +67,12 @@ def _exact(rows: pd.DataFrame, least: float) -> Claim:
     return Claim(
         claim=f"{_name(rows)}: exact batches, {least:.0%} aimed at",
         paper="not measured",
-        ours=f"{exact} of {n}{_cut_off(rows)}",
+        ours=f"{exact} of {n}",
         n=n,
         interval=span(*statistics.wilson(exact, n)),
         data=data,
         verdict=on_real(data, verdict),
     )
-
-
-def _cut_off(rows: pd.DataFrame) -> str:
-    stopped = int(tables.cut_off(rows).sum())
-    return f"; the search was cut off after {SEARCH_SECONDS:g} s in {stopped}" if stopped else ""
 
 
 def sure(rows: pd.DataFrame) -> Claim:
@@ -107,7 +101,7 @@ def _seconds(rows: pd.DataFrame, most: float) -> Claim:
     return Claim(
         claim=f"{_name(rows)}: seconds of a restoration, at most {most:g} aimed at",
         paper="n/a",
-        ours=f"{_digits(middle)}, exact {exact} of {n}{_cut_off(rows)}",
+        ours=f"{_digits(middle)}, exact {exact} of {n}",
         n=n,
         interval=f"median; 5 to 95 % of batches {_digits(low)} to {_digits(high)}",
         data=unique(rows.data),

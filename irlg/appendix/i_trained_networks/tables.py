@@ -9,7 +9,6 @@ from irlg.appendix.scores import SURE, aggregate, certain
 from irlg.appendix.trained import LITE0
 from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
-from irlg.restoration.registry import SEARCH_SECONDS
 
 NAMES = {"irlg": "Algorithm 1", "uniform": "guess"}  # where a method is not called by its own name
 GROUP = ["network", "training", "mode", "draw", "method", "data"]
@@ -130,11 +129,6 @@ def growth(rows: pd.DataFrame, network: str = LITE0) -> pd.DataFrame:
             for a, b in steps
         ]
     )
-
-
-def cut_off(rows: pd.DataFrame) -> pd.Series:
-    """Whether a search was ended by its time, and so by how fast the machine is."""
-    return ~found(rows) & (rows.seconds >= SEARCH_SECONDS)
 
 
 def searched(rows: pd.DataFrame, network: str = LITE0) -> pd.DataFrame:
