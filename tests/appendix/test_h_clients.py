@@ -9,6 +9,7 @@ from irlg import defences
 from irlg.appendix import clients, corruptions, scores
 from irlg.appendix import losses as sent_losses
 from irlg.appendix.h_clients import claims, losses, networks, pictures, tables, trials
+from irlg.appendix.recurring import interval
 from irlg.artifact.claims import Claim
 from tests.helpers import PAPER
 
@@ -121,7 +122,16 @@ def test_a_server_that_is_told_is_right_and_one_that_is_not_is_not_sure(everyone
 
 
 def row(**more):
-    place = {"setting": "noise 0.001", "kind": "noisy", "K": 24, "network": "LeNet-5", "m": 84, "std": 1e-3}
+    place = {
+        "initialisation": 0,
+        "trial": 0,
+        "setting": "noise 0.001",
+        "kind": "noisy",
+        "K": 24,
+        "network": "LeNet-5",
+        "m": 84,
+        "std": 1e-3,
+    }
     scored = {"ln_acc": 1.0, "ln_irlg": 1.0, "ln_uniform": 0.9, "le_acc": 1.0, "measured": 1e-3, "true": 1e-3}
     return place | scored | {"data": "CIFAR-100", "exact": True, "probability": 1.0, "refused": False} | more
 
@@ -174,11 +184,29 @@ def test_the_verdict_on_measured_noise():
 
 
 def test_a_server_that_is_sure_and_wrong_fails_its_claim():
-    frame = rows((3, {"server": "untold"}), (1, {"server": "told", "exact": False}))
-    assert claims.unaware(frame).verdict == "holds"
+    others = (2, {"server": "untold", "probability": 0.5}), (1, {"server": "told", "exact": False})
+    claim = claims.unaware(rows((30, {"server": "untold"}), *others))
+    assert claim.verdict == "holds" and claim.ours == "30 of 30; of all 32, 2 were less sure and 0 refused"
+    assert claims.unaware(rows((29, {"server": "untold"}), *others)).verdict == "too few"
     wrong = rows((3, {"server": "untold"}), (1, {"server": "untold", "exact": False, "setting": "mixup"}))
     claim = claims.unaware(wrong)
-    assert claim.verdict == "fails" and claim.ours.startswith("1 of 4 (mixup)")
+    assert claim.verdict == "fails" and claim.ours.startswith("3 of 4 (wrong: mixup)")
+
+
+def test_the_interval_of_sure_answers_is_over_different_batches():
+    recurring = pd.concat([rows((1, {"setting": name})) for name in ("none", "noise")])
+    assert interval(recurring, tables.BATCH) == "[0.2065, 1.0000] over 1 different batches"
+    one = recurring.assign(exact=recurring.setting == "none")  # wrong in one setting is wrong
+    assert interval(one, tables.BATCH).startswith("[0.0000, 0.7935]")
+    assert interval(one.assign(probability=0.5), tables.BATCH) == "[0.0000, 1.0000]"
+
+
+@pytest.mark.parametrize(
+    ("ours", "rival", "verdict"), [(0.97, 0.9, "holds"), (0.95, 0.9, "below"), (0.97, 1.0, "below")]
+)
+def test_an_aim_is_missed_below_it_and_below_a_rival(ours, rival, verdict):
+    frame = rows((3, {"ln_acc": ours, "ln_irlg": rival}))
+    assert claims._claim("a", "b", frame, "c", "d", 0.96, "ln_acc").verdict == verdict
 
 
 @pytest.mark.skipif(not (PAPER / "H_clients.json").exists(), reason="no committed paper run")

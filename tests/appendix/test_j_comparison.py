@@ -168,6 +168,9 @@ def test_tables_and_claims_follow_from_the_rows(ran, tmp_path):
     )
     assert [line.split(".")[0] for line in text.splitlines()] == [str(number) for number in range(1, 11)]
     assert "nan" not in text
+    places, rows = by_hand()
+    ahead = advice._winners(tables.behind(tables.differences(rows), marked=True), tables.summary(rows))
+    assert ahead == "ahead are posterior* at three (exact 1.000 against the lattice's 0.000)"
 
 
 def by_hand():
@@ -206,6 +209,11 @@ def test_where_a_rival_is_better_it_says_so():
         assert sum(tables.standing(apart, marked, "exact")) == 3 and tables.standing(apart, marked, "exact")[2] == 1
         assert tables.behind_view(worse).splitlines()[2].startswith(f"| {setting}")
     assert tables.behind_view(apart[:0]) == "Nowhere."
+    told = tables.alike(places.assign(knows=["K", "K", f"K, {settings.LOSS}"]), apart)
+    assert set(told.setting) == {"one", "two"}
+    shares = pd.DataFrame({"setting": ["a", "b"], "method": "lattice", "exact": [1.0, 0.04]})
+    shares = pd.concat([shares, shares.assign(method="uniform"), shares.assign(method="zlg*", exact=0.5)])
+    assert tables.ends(shares, marked=False) == (1, 1) and tables.ends(shares, marked=True) == (0, 0)
     found = {claim.claim: claim for claim in claims.claims(places, rows, OVER)}
     assert {claim.verdict for name, claim in found.items() if "beats the lattice" in name} == {"too few"}
     many = pd.concat([rows.assign(trial=rows.trial + 4 * n) for n in range(8)])
@@ -230,7 +238,10 @@ def test_published_figures_are_judged_by_where_one_more_initialisation_would_lie
     )
     assert (first.verdict, first.interval) == ("reproduced", "[0.952, 1.000] for one more initialisation")
     assert second.verdict == "differs" and second.ours.startswith("0.900, from 0.880 to 0.920 over 5")
-    assert "Algorithm 1, FCN-3, untrained, K = 64: LnAcc" in found  # of one network, where no more were tried
+    of_one = found["Algorithm 1, FCN-3, untrained, K = 64: LnAcc"]  # where no more were tried
+    assert of_one.interval.endswith("over batches of one training")
+    real = claims.claims(places.assign(data="MNIST"), pd.concat([rows] * 15), OVER)
+    assert next(c.verdict for c in real if c.claim == of_one.claim) in ("reproduced", "too few trainings")
     assert initialisations.view(initialisations.table(OVER)).count("\n") == 3
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from irlg.appendix.h_clients import tables
+from irlg.appendix.h_clients.tables import BATCH
 from irlg.appendix.losses import LOSSES
 from irlg.appendix.published import PAPER_DEFENCES
+from irlg.appendix.recurring import interval
 from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
@@ -17,6 +19,7 @@ from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
 ENOUGH = 2000  # sure answers that their claim takes
+ENOUGH_UNTOLD = 30  # and those of a server that is not told
 NETWORKS = ("LeNet-5", "ResNet-18")
 # (setting, K), and the least share of exact batches or LnAcc that was aimed at.
 EXACT = {("noise 0.001", 24): 0.99}
@@ -47,7 +50,7 @@ def claims(
 
 
 LOOKED_FOR = {
-    "unknown": "Scale not told, but that it isn't known",
+    "unknown": "Server told only that the scale is unknown",
     "inferred": "K not told after Poisson sampling",
     "without": "Heads without a bias",
 }
@@ -68,7 +71,7 @@ def _aimed(sent: pd.DataFrame) -> list[Claim]:
         aims = {(setting, 24): score for setting, score in published.items()} | LN_ACC
         for (setting, size), least in aims.items():
             rows = ours[(ours.setting == setting) & ours.K.eq(size)]
-            text = f"{network} untrained, {setting}, K = {size}: LnAcc, {least:.3g} aimed at"
+            text = f"{network} untrained, {setting}, K = {size}: LnAcc, {least:.3g} and no rival above aimed at"
             paper = f"{published[setting]:.3f}" if size == 24 and setting in published else "not measured"
             interval = span(*statistics.bootstrap(rows.ln_acc.dropna()))
             rivals = f"Algorithm 1 {rows.ln_irlg.mean():.3f}, guess {rows.ln_uniform.mean():.3f}"
@@ -79,14 +82,14 @@ def _aimed(sent: pd.DataFrame) -> list[Claim]:
 
 def _claim(text: str, paper: str, rows: pd.DataFrame, ours: str, interval: str, least: float, score: str) -> Claim:
     data = ", ".join(dict.fromkeys(rows.data))
-    verdict = "holds" if rows[score].mean() >= least else "below"
+    outdone = score == "ln_acc" and len(tables.below(tables.rivals(rows)))
+    verdict = "below" if rows[score].mean() < least or outdone else "holds"
     return Claim(text, paper, ours, len(rows), interval, data, on_real(data, verdict))
 
 
 def sure(sent: pd.DataFrame) -> Claim:
     """Whether answers at p > `SURE` are right, over all noise and compression together."""
     n, right = certain(sent)
-    low, high = statistics.wilson(right, n) if n else (0.0, 1.0)
     data = ", ".join(dict.fromkeys(sent.data))
     verdict = "too few" if n < ENOUGH else "holds" if right >= 0.995 * n else "fails"
     return Claim(
@@ -94,7 +97,7 @@ def sure(sent: pd.DataFrame) -> Claim:
         paper="n/a",
         ours=f"{right:,} of {n:,}" + (f" ({right / n:.2%})" if n else ""),
         n=n,
-        interval=span(low, high, 4),
+        interval=interval(sent, BATCH),
         data=data,
         verdict=on_real(data, verdict),
     )
@@ -167,16 +170,20 @@ def _exact_and_sure(rows: pd.DataFrame, text: str) -> Claim:
 def unaware(losses: pd.DataFrame) -> Claim:
     """Whether a server that is not told is ever sure and wrong."""
     rows = losses[losses.server == "untold"]
+    n, right = certain(rows)
     wrong = rows[(rows.probability > SURE) & ~rows.exact]
     data, names = ", ".join(dict.fromkeys(rows.data)), ", ".join(dict.fromkeys(wrong.setting))
+    refused = int(rows.refused.sum())
     return Claim(
-        claim=f"Not told of any of these: never wrong at p > {SURE:g}",
+        claim=f"Not told of any of these: batches answered at p > {SURE:g} are exact, all of them aimed at",
         paper="n/a",
-        ours=f"{len(wrong)} of {len(rows)}" + (f" ({names})" if names else "") + f"; {rows.refused.sum()} were refused",
-        n=len(rows),
-        interval=span(*statistics.wilson(len(wrong), len(rows))),
+        ours=f"{right} of {n}"
+        + (f" (wrong: {names})" if names else "")
+        + f"; of all {len(rows)}, {len(rows) - n - refused} were less sure and {refused} refused",
+        n=n,
+        interval=interval(rows, BATCH),
         data=data,
-        verdict=on_real(data, "fails" if len(wrong) else "holds"),
+        verdict=on_real(data, "fails" if right < n else "too few" if n < ENOUGH_UNTOLD else "holds"),
     )
 
 
@@ -228,8 +235,7 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     n, right = certain(sent)
     paper = f"LnAcc {PAPER_DEFENCES['noise 0.01']:.3f} at noise 0.01 (logs)"
     here = (
-        f"LnAcc {strong.ln_acc.mean():.3f}, Algorithm 1 {strong.ln_irlg.mean():.3f}; at noise 0.001 exact in"
-        f" {int(noisy.exact.sum())} of {len(noisy)};"
-        f" p > {SURE:g} right in {right:,} of {n:,}"
+        f"LnAcc {strong.ln_acc.mean():.3f}, Algorithm 1 {strong.ln_irlg.mean():.3f}; at noise 0.001, untrained, K = 24,"
+        f" exact in {int(noisy.exact.sum())} of {len(noisy)}; p > {SURE:g} right in {right:,} of {n:,}"
     )
     return [Row(paper, here, claims)]

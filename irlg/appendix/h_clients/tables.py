@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from irlg.appendix.recurring import interval
 from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
+
+BATCH = ("network", "initialisation", "K", "trial")  # columns that name a batch, which is the same in every setting
 
 
 def table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -108,7 +111,6 @@ def below_view(differences: pd.DataFrame) -> str:
 def belief(rows: pd.DataFrame) -> str:
     """When to believe the answer: a paragraph of what these rows show."""
     sure, right = certain(rows)
-    low, high = statistics.wilson(right, sure) if sure else (0.0, 1.0)
     others, doubtful = rows[rows.probability <= SURE], rows[rows.probability < 0.5]
     never = rows.groupby(["setting", "K"], sort=False).filter(lambda group: certain(group)[0] == 0)
     names = [f"at K = {size} with {', '.join(dict.fromkeys(part.setting))}" for size, part in never.groupby("K")]
@@ -116,7 +118,7 @@ def belief(rows: pd.DataFrame) -> str:
     share, less = (_share(int(part.exact.sum()), len(part)) for part in (others, doubtful))
     return f"""
 **Believe p > {SURE:g}.** Over all noise and compression above, {len(rows):,} batches, {sure:,} answers were that
-sure, and **{right:,} of these {sure:,} were right** ({_share(right, sure)}; 95 % interval {span(low, high, 4)}).
+sure, and **{right:,} of these {sure:,} were right** ({_share(right, sure)}; 95 % interval {interval(rows, BATCH)}).
 Of the other {len(others):,} answers {share} were right too, but nothing tells which; of the {len(doubtful):,} at p
 below one half, {less}. {unsure}
 """

@@ -1,7 +1,5 @@
 """The ten lines that a reader takes home, from the tables."""
 
-from collections.abc import Iterable
-
 import pandas as pd
 
 from irlg.appendix.comparison import MARK
@@ -18,14 +16,15 @@ def advice(
     **Arguments:** `table` of `tables.summary`, `apart` of `differences`, `sure` of `sureness`, `times` of `seconds`.
     """
     everything = sure[sure.group == "all"].iloc[0]
+    fair = tables.alike(settings, apart)
     lines = [
-        f"**Use the lattice.** {_mean(table, LATTICE)} No method with the same knowledge beats it by more than the"
-        f" interval of {apart.N.max()} batches in {_of(apart, False)} settings. (Of a loss with settings the others"
-        " know nothing, and take it for plain.)",
+        f"**Without images of your own use the lattice.** {_mean(table, LATTICE)} In {_of(fair, False)} settings no"
+        f" method with the same knowledge beats it by more than the interval of {apart.N.max()} batches. (Settings with"
+        " a loss that it alone is told of are left out.)",
         f"**Believe it where it says p > {SURE:g}:** right in {everything.right:,} of {everything.sure:,} such answers,"
         f" of {everything.N:,} in all. No other method says when it is right.",
-        f"**Where a rival wins:** {_winners(tables.behind(apart, False))}.",
-        f"**With images of the server's own ({MARK}),** {_winners(tables.behind(apart, True))}.",
+        f"**Where a rival wins:** {_winners(tables.behind(apart, False), table)}.",
+        f"**With images of the server's own ({MARK}),** {_winners(tables.behind(apart, True), table)}.",
         _existence(table),
         f"**Algorithm 1:** {_mean(table, 'irlg')} Its class-wise embeddings need rows of ∇W that one class dominates:"
         f" {_worst(settings, table, 'irlg')}.",
@@ -55,19 +54,19 @@ def _of(apart: pd.DataFrame, marked: bool) -> str:
     )
 
 
-def _winners(worse: pd.DataFrame) -> str:
-    """By IRec: which rival, and where."""
-    chosen = worse[worse.score == "i_rec"].drop_duplicates("setting")
+def _winners(worse: pd.DataFrame, table: pd.DataFrame, most: int = 6) -> str:
+    """Which rival, where, and by what: in each setting the score that it is furthest ahead in."""
+    chosen = worse.drop_duplicates("setting")
     if chosen.empty:
-        return "no rival is ahead by IRec"
-    parts = [f"{rival} at {_names(group.setting)}" for rival, group in chosen.groupby("rival", sort=False)]
-    return "ahead by IRec are " + "; ".join(parts)
-
-
-def _names(settings: Iterable[str], most: int = 4) -> str:
-    names = list(settings)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return " | ".join(names[:most]) + more
+        return "no rival is ahead"
+    scores = table.set_index(["setting", "method"])
+    parts = [
+        f"{r.rival} at {r.setting} ({METRICS[r.score]} {scores[r.score][r.setting, r.rival]:.3f} against the lattice's"
+        f" {scores[r.score][r.setting, LATTICE]:.3f})"
+        for r in chosen.head(most).itertuples()
+    ]
+    more = f" and {len(chosen) - most} more" if len(chosen) > most else ""
+    return "ahead are " + "; ".join(parts) + more
 
 
 def _existence(table: pd.DataFrame) -> str:

@@ -21,6 +21,7 @@ from irlg.observation import Observation
 
 Maker = Callable[[Server, int, np.random.Generator], Case]
 GRADIENT = "gradient, K"
+LOSS = "the loss's settings"  # which the lattice alone can make use of
 MODELS = "network before and after, rate, K, steps"
 RATE = 0.01  # of clients' own steps of SGD
 EPOCHS, BATCH = 10, 32  # of a client that makes several, and images of a step
@@ -183,7 +184,7 @@ def _clients() -> Iterator[Setting]:
         f"class weights {losses.LEAST:g} to {losses.MOST:g}": losses.weights,
         "mixup": losses.mixup,
     }.items():
-        yield Setting("client", client, 24, what, f"{GRADIENT}, the loss's settings", partial(loss, make))
+        yield Setting("client", client, 24, what, f"{GRADIENT}, {LOSS}", partial(loss, make))
     for count, each in ((2, 12), (10, 4)):
         make_sum = partial(loss, losses.aggregated, sizes=(each,) * count)
         yield Setting("client", client, count * each, f"{count} clients", f"sum of gradients, {GRADIENT}", make_sum)

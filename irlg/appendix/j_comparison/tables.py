@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from irlg.appendix.comparison import MARK
+from irlg.appendix.j_comparison.settings import LOSS
 from irlg.appendix.scores import SURE, certain
 from irlg.artifact import statistics
 from irlg.artifact.tables import markdown, span
@@ -14,6 +15,7 @@ LATTICE = "lattice"
 NOBODY = ("zeros", "prior")  # answers that look at no gradient
 METRICS = {"exact": "exact", "i_rec": "IRec", "ln_acc": "LnAcc"}
 SCORES = ("le_acc", "ln_acc", "i_rec", "count_error", "probability")
+NEXT_TO_NONE = 0.05  # share of exact batches below which nothing can be told apart
 
 
 def summary(trials: pd.DataFrame) -> pd.DataFrame:
@@ -177,6 +179,21 @@ def seconds_view(table: pd.DataFrame) -> str:
     cells = table.assign(cell=[f"{r.median:.2g} ({r.largest:.2g})" for r in table.itertuples()])
     wide = cells.pivot(index="method", columns="C", values="cell").reindex(dict.fromkeys(table.method)).fillna("n/a")
     return markdown(wide.rename(columns=lambda c: f"C = {c:,}").reset_index())
+
+
+def alike(settings: pd.DataFrame, apart: pd.DataFrame) -> pd.DataFrame:
+    """Those of `differences` in settings in which the lattice is told no more than its rivals: not of a loss."""
+    told_more = settings[settings.knows.str.contains(LOSS, regex=False)].setting
+    return apart[~apart.setting.isin(told_more)]
+
+
+def ends(table: pd.DataFrame, marked: bool) -> tuple[int, int]:
+    """In how many settings both the lattice and the best rival of the kind are exact in every batch, and in how many
+    neither is in more than `NEXT_TO_NONE`; `table` of `summary`."""
+    shares = wide(table, "exact")
+    rivals = [name for name in shares if name.endswith(MARK) == marked and name not in (LATTICE, *NOBODY)]
+    ours, best = shares[LATTICE], shares[rivals].max(axis=1)
+    return int((ours.eq(1) & best.eq(1)).sum()), int((ours.lt(NEXT_TO_NONE) & best.lt(NEXT_TO_NONE)).sum())
 
 
 def standing(apart: pd.DataFrame, marked: bool, score: str) -> tuple[int, int, int]:

@@ -31,7 +31,7 @@ def advice(defended: pd.DataFrame, prices: pd.DataFrame, gaps: pd.DataFrame, cos
         _sparse(rows, paid),
         f"{_tried(rows, 'int8', 'int8', paid)} {_tried(rows, 'signs', 'Signs', paid)}",
         _tried(rows, "no bias", "A head without a bias", paid)
-        + f" **The last layer withheld**: {ELSEWHERE}. With it frozen FCN-3 {_change(paid.lost['withheld'])}.",
+        + f" **The last layer withheld**: {ELSEWHERE}. With it frozen FCN-3 {_change(paid.loc['withheld'])}.",
         _larger(defended, costs),
         _rivals(gaps),
     ]
@@ -57,9 +57,12 @@ def _range(values: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _change(lost: float) -> str:
-    points = f"{abs(100 * lost):.1f} points of accuracy"
-    return f"{'gains' if lost < 0 else 'loses'} {points}" if points[:3] != "0.0" else "loses no accuracy"
+def _change(row: pd.Series, name: str = "lost") -> str:
+    """What is lost of accuracy, where it is more than its interval over seeds."""
+    lost, error = row[name], row[f"{name}_error"]
+    if abs(lost) <= error:
+        return f"loses no accuracy that these seeds can show ({100 * lost:+.1f} ± {100 * error:.1f} points)"
+    return f"{'gains' if lost < 0 else 'loses'} {abs(100 * lost):.1f} points of accuracy"
 
 
 def _costing(names: Iterable[str], paid: pd.DataFrame) -> str:
@@ -92,9 +95,11 @@ def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
     bounded = paid[paid.epsilon <= PRIVATE]
     if len(bounded):
         cheapest = bounded.loc[bounded.lost.idxmin()]
-        text += f". DP-SGD alone has a bound for attacks not tried here: of its settings with ε up to {PRIVATE:g} the"
-        text += f" cheapest is {cheapest.name}, with which FCN-3 {_change(cheapest.lost)} at ε ="
-        text += f" {epsilon(cheapest.epsilon)}"
+        text += (
+            f". DP-SGD alone has a bound for attacks not tried here: of its {np.isfinite(paid.epsilon).sum()} settings"
+            f" {len(bounded)} with ε up to {PRIVATE:g}; with {cheapest.name} (ε = {epsilon(cheapest.epsilon)}) FCN-3"
+            f" {_change(cheapest)}. Larger K, at which it costs less at the same ε, was not tried"
+        )
     return text + "."
 
 
@@ -108,7 +113,7 @@ def _priced(prices: pd.DataFrame, kind: str, title: str) -> str:
     if len(paid):
         dearest = paid.loc[paid.lost.idxmax()]
         private = f" at ε = {epsilon(dearest.epsilon)}" if not np.isnan(dearest.epsilon) else ""
-        text += f" With {dearest.defence} FCN-3 {_change(dearest.lost)}{private}."
+        text += f" With {dearest.defence} FCN-3 {_change(dearest)}{private}."
     reached = rows.dropna(subset="strength")
     if len(reached):
         text += (
@@ -125,7 +130,7 @@ def _tried(rows: pd.DataFrame, name: str, title: str, paid: pd.DataFrame) -> str
     most = ours.loc[ours.exact.idxmax()]
     by = f" (most by {most.method}, {_name(most)})" if most.exact else ""
     return (
-        f"**{title}**: exact in {_range(ours.exact)}{by}, IRec {_range(ours.i_rec)}; FCN-3 {_change(paid.lost[name])}."
+        f"**{title}**: exact in {_range(ours.exact)}{by}, IRec {_range(ours.i_rec)}; FCN-3 {_change(paid.loc[name])}."
     )
 
 
@@ -138,7 +143,7 @@ def _sparse(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
     chosen = ours[ours.strength == safe.index.max()]
     return (
         f"**The largest entries**: under {LIMIT:.0%} of batches are exact on any network with {safe.index.max():.0%} of"
-        f" them; IRec there {_range(chosen.i_rec)}; FCN-3 {_change(paid.lost[chosen.defence.iloc[0]])}."
+        f" them; IRec there {_range(chosen.i_rec)}; FCN-3 {_change(paid.loc[chosen.defence.iloc[0]])}."
     )
 
 
@@ -148,7 +153,7 @@ def _larger(defended: pd.DataFrame, costs: pd.DataFrame) -> str:
         return ""
     shares = _listed(f"{r.exact:.0%} (K = {r.K}, {_name(r)})" for _, r in rows.iterrows())
     larger = costs[(costs.defence == "none") & costs.K.gt(SIZE)]
-    cost = _listed(f"{_change(r.lost_in_all)} at K = {r.K}" for r in larger.itertuples())
+    cost = _listed(f"{_change(r, 'lost_in_all')} at K = {r.K}" for _, r in larger.iterrows())
     return f"**Larger batches**: exact in {shares}. From as many images, in fewer steps, FCN-3 {cost}."
 
 

@@ -10,6 +10,7 @@ from irlg.appendix.k_defences import prices, tables
 from irlg.appendix.k_defences.tables import LIMIT
 from irlg.appendix.k_defences.trials import LATTICE, SIZE
 from irlg.appendix.published import PAPER_DEFENCES, PAPER_DEFENCES_LE_ACC, PAPER_DEFENCES_TRAINED
+from irlg.appendix.recurring import interval
 from irlg.appendix.scores import SURE, certain, pair
 from irlg.artifact import statistics
 from irlg.artifact.claims import Claim, on_real
@@ -41,7 +42,8 @@ def _data(rows: pd.DataFrame) -> str:
 
 
 def published(rows: pd.DataFrame) -> list[Claim]:
-    """The paper's method under the paper's defences, beside its logs: within our intervals or not."""
+    """The paper's method under the paper's defences, beside its logs: within our intervals or not. These are over
+    batches of one initialisation, too few to contradict another."""
     found = []
     for name, ln in PAPER_DEFENCES.items():
         le = PAPER_DEFENCES_LE_ACC[name]
@@ -52,14 +54,14 @@ def published(rows: pd.DataFrame) -> list[Claim]:
         bounds = statistics.bootstrap(ours.le_acc), statistics.bootstrap(ours.ln_acc)
         means = ours.le_acc.mean(), ours.ln_acc.mean()
         inside = all(low <= paper <= high for (low, high), paper in zip(bounds, (le, ln), strict=True))
-        verdict = "reproduced" if inside else "differs"
+        verdict = "reproduced" if inside else "too few initialisations"
         found.append(
             Claim(
                 claim=f"{DEFENDED} untrained, {name}, K = {SIZE}: LeAcc / LnAcc of Algorithm 1",
                 paper=pair((le, ln)),
                 ours=pair(means) + ("" if inside else _across(theirs[theirs.kind == ours.kind.iloc[0]], ln, ours)),
                 n=len(ours),
-                interval=f"LeAcc {span(*bounds[0])}, LnAcc {span(*bounds[1])}",
+                interval=f"LeAcc {span(*bounds[0])}, LnAcc {span(*bounds[1])} over batches of one initialisation",
                 data=_data(ours),
                 verdict=on_real(_data(ours), verdict if len(ours) >= ENOUGH else "too few"),
             )
@@ -152,7 +154,7 @@ def sure(rows: pd.DataFrame, text: str) -> Claim:
         paper="n/a",
         ours=f"{right:,} of {n:,}" + (f" (wrong: {where})" if where else ""),
         n=n,
-        interval=span(*(statistics.wilson(right, n) if n else (0.0, 1.0)), 4),
+        interval=interval(ours, tables.BATCH),
         data=_data(rows),
         verdict=on_real(_data(rows), verdict),
     )
@@ -164,7 +166,8 @@ def ahead(gaps: pd.DataFrame) -> Claim:
     by = rows.groupby("defence", sort=False).method.unique()
     names = "; ".join(f"{defence}: {', '.join(sorted(methods))}" for defence, methods in by.items())
     return Claim(
-        claim="Under no defence a rival is exact more often than the lattice by two standard errors, paired by batch",
+        claim="Under none of the defences, nor without one, is a rival exact more often than the lattice by two"
+        " standard errors, paired by batch",
         paper="not measured",
         ours=f"{len(rows)} of {len(gaps)} comparisons, {rows.setting.nunique()} of {gaps.setting.nunique()} settings"
         + (f" ({names})" if names else ""),
@@ -205,6 +208,13 @@ def _from(kind: str, rows: pd.DataFrame) -> str:
     return f"{kind} of {' to '.join(f'{each:g}' for each in bounds)}{none}"
 
 
+def _needless(priced: pd.DataFrame) -> str:
+    """Networks on which so few are exact without a defence."""
+    rows = priced[priced.strength.eq(0)]
+    names = dict.fromkeys(f"{r.network}, {r.training}" for r in rows.itertuples())
+    return f" (without any: {'; '.join(names)})" if names else ""
+
+
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     """For the summary: the least noise and the least σ of DP-SGD that keep batches from being exact, over networks;
     and how sure answers fare under DP-SGD."""
@@ -213,9 +223,8 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     rows = priced[priced.strength.gt(0)]
     parts = [_from(kind, group) for kind, group in priced.groupby("kind", sort=False) if group.strength.gt(0).any()]
     name = next(iter(PAPER_DEFENCES))
-    here = (
-        f"under {LIMIT:.0%} of batches of {SIZE} are exact from {' and '.join(parts)} on, by network" if parts else ""
-    )
+    least = f"{' and '.join(parts)} on, by network{_needless(priced)}"
+    here = f"under {LIMIT:.0%} of batches of {SIZE} are exact from {least}" if parts else ""
     recall = f"; IRec there {rows.i_rec.min():.2f} to {rows.i_rec.max():.2f}" if parts else ""
     told = tables.full(*(pd.read_csv(folder / f"{table}.csv") for table in BOTH))
     n, right = certain(told[told.kind.eq("DP-SGD") & told.method.eq(LATTICE)].assign(exact=lambda r: r.exact.eq(1)))

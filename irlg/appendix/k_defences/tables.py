@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from irlg.appendix.k_defences.trials import LATTICE, TRIVIAL
 from irlg.artifact import statistics
@@ -14,6 +15,7 @@ LIMIT = 0.05  # share of exact batches below which a defence is said to prevent 
 PLACE = ["network", "training", "K"]
 ABOUT = ["setting", *PLACE, "defence", "kind", "strength", "data"]
 SCORES = ("le_acc", "ln_acc", "i_rec", "count_error")
+BATCH = ["network", "K", "trial"]  # columns that name a batch, which is the same under every defence
 UNDER = " under it"  # ends the training of a network that learnt under the defence that is tried on it
 
 
@@ -98,7 +100,8 @@ def beaten_view(gaps: pd.DataFrame) -> str:
 
 def costs(accuracy: pd.DataFrame) -> pd.DataFrame:
     """A row a defence and K, from a row a training: accuracy over seeds, and what is lost against none, paired by seed:
-    `lost` at the same K, and `lost_in_all` against the smallest K."""
+    `lost` at the same K, and `lost_in_all` against the smallest K; `lost_error` and `lost_in_all_error`, half their
+    95 % interval, by Student's t."""
     none = accuracy[accuracy.defence == "none"]
     paired = accuracy.merge(none[["K", "number", "accuracy"]], on=["K", "number"], suffixes=("", "_none"))
     least = none[none.K.eq(accuracy.K.min())][["number", "accuracy"]]
@@ -108,8 +111,13 @@ def costs(accuracy: pd.DataFrame) -> pd.DataFrame:
     )
     groups = paired.groupby(["defence", "K", "steps", "rate", "epsilon", "data"], sort=False, dropna=False)
     means = {name: (name, "mean") for name in ("accuracy", "lost", "lost_in_all")}
-    spread = {"accuracy_min": ("accuracy", "min"), "accuracy_max": ("accuracy", "max"), "lost_error": ("lost", "sem")}
-    return groups.agg(N=("number", "size"), **means, **spread).reset_index()
+    spread = {"accuracy_min": ("accuracy", "min"), "accuracy_max": ("accuracy", "max")}
+    errors = {f"{name}_error": (name, _half) for name in ("lost", "lost_in_all")}
+    return groups.agg(N=("number", "size"), **means, **spread, **errors).reset_index()
+
+
+def _half(values: pd.Series) -> float:
+    return float(stats.t.ppf(0.975, len(values) - 1) * values.sem()) if len(values) > 1 else np.nan
 
 
 def costs_view(table: pd.DataFrame) -> str:
@@ -124,8 +132,8 @@ def costs_view(table: pd.DataFrame) -> str:
 
 
 def lost(row: Mapping[str, Any]) -> str:
-    """Accuracy lost, with two standard errors over seeds where there are several; empty where FCN-3 says nothing."""
-    error = "" if np.isnan(row["lost_error"]) else f" ± {2 * row['lost_error']:.3f}"
+    """Accuracy lost, with half its interval over seeds where there are several; empty where FCN-3 says nothing."""
+    error = "" if np.isnan(row["lost_error"]) else f" ± {row['lost_error']:.3f}"
     return "" if np.isnan(row["lost"]) else f"{row['lost']:+.3f}{error}"
 
 
