@@ -153,8 +153,9 @@ def check_gradient(observation: Observation) -> None:
     # to 1 whatever their size: softmax rounds at 1, and half-precision storage below it.
     count, grad_bias = observation.num_classes, observation.grad_bias.double()
     noise = observation.noise * (count + 4 * count**0.5)
-    tolerance = 4 * torch.finfo(precision(observation.grad_bias)).eps + noise
     limit = _largest(observation)
+    rounding = 4 * torch.finfo(precision(observation.grad_bias)).eps
+    tolerance = rounding * max(1.0, limit / 2 if math.isfinite(limit) else 1.0) + noise
     total, size = float(grad_bias.sum()), float(grad_bias.abs().sum())
     if size > limit + tolerance:
         factor = size / limit

@@ -20,12 +20,13 @@ IGNORED = -100  # the label that `torch.nn.functional.cross_entropy` ignores by 
 class Seen:
     """One step of a client: `gradients` of the head's `weight` (C, m) and `bias` (C,), which may be `None`.
 
-    They are of `loss` over `labels`, none ignored.
+    They are of `loss` over `labels`, none ignored. `embeddings` (K, m) went into the head.
     """
 
     gradients: tuple[Tensor, Tensor]
     weight: Tensor
     bias: Tensor | None
+    embeddings: Tensor
     labels: Tensor
     loss: CrossEntropy
 
@@ -93,7 +94,7 @@ def run(
     grad_logits = grad_logits if divisor is None else grad_logits / divisor
     with torch.no_grad():
         gradients = grad_logits.T @ call.embeddings, grad_logits.sum(dim=0)
-    return Seen(gradients, call.weight, call.bias, labels[kept], loss)
+    return Seen(gradients, call.weight, call.bias, call.embeddings[kept], labels[kept], loss)
 
 
 def _candidates(stateless: Stateless, head: str | nn.Module | None) -> dict[str, nn.Module]:
@@ -193,10 +194,10 @@ def _no_head(name: str) -> ValueError:
 
 
 def check_labels(labels: Any, size: int, classes: int, device: torch.device, ignore_index: int) -> Tensor:
-    """Class indices (K,) int64, or soft labels (K, C) float64. **Raises:** `ValueError` for anything else."""
+    """Class indices (K,) int64, or soft labels (K, C) as they are. **Raises:** `ValueError` for anything else."""
     labels = as_labels(labels, size)
     if labels.shape == (size, classes) and labels.is_floating_point() and size > 0:
-        if float(labels.min()) < 0 or float((labels.double().sum(dim=1) - 1).abs().max()) > 1e-3:
+        if not (float(labels.min()) >= 0 and float((labels.double().sum(dim=1) - 1).abs().max()) <= 1e-3):
             raise ValueError("labels: expected soft labels of at least 0 whose rows sum to 1")
         return labels.to(device=device)
     if labels.shape != (size,) or labels.is_floating_point() or labels.dtype == torch.bool:

@@ -21,8 +21,8 @@ class Observation:
     tensors (on one device) or NumPy arrays of any float dtype, and both biases `None` for a head without one;
     `batch_size`: K ≥ 1, whole, or `None` where it is not known. By keyword:
 
-    - `noise`: standard deviation of an entry of both gradients about those of the loss, whatever made it: rounding,
-      privacy, compression. Without it, it is measured: over classes the columns of [∇W, ∇b] sum to 0, but for noise.
+    - `noise`: standard deviation of an entry of both gradients, whatever made it. Without it, it is measured: columns
+      of [∇W, ∇b] sum to 0 but for noise. `dataclasses.replace` keeps what was measured; `noise=None` measures again.
     - `label_smoothing`, `class_weight` (C,): of the loss, see `irlg.losses.CrossEntropy`.
     - `soft_labels`: whether instances have shares of several classes (mixup, CutMix). Those of a class are its count,
       whole where all that is mixed is of the same batch, with one share for all.
@@ -140,7 +140,7 @@ class Observation:
         counted = heads.counted(labels, ignore_index)
         gradients = last_layer_gradients(
             embeddings[counted],
-            labels[counted] if loss.plain else loss.targets(labels[counted]).to(embeddings),
+            labels[counted] if loss.plain and labels.dim() == 1 else loss.targets(labels[counted]).to(embeddings),
             weight,
             torch.zeros_like(weight[:, 0]) if bias is None else bias,
             loss.mean_divisor(labels[counted]) if divisor is None else divisor,

@@ -105,7 +105,8 @@ def _state(which: str, given: State) -> dict[str, Any]:
 
 
 def _tensor(value: Any) -> Tensor:
-    return value.detach() if isinstance(value, Tensor) else torch.tensor(value)
+    # A copy, as the model goes on learning.
+    return value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value)
 
 
 def _last(state: dict[str, Any], model: nn.Module | None) -> str:

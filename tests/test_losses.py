@@ -57,6 +57,15 @@ def test_gradients_are_those_of_pytorchs_loss(settings, kind, divisor):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_soft_labels_may_be_of_another_dtype_than_embeddings(dtype):
+    embeddings, _, soft, head = layer()
+    seen = Observation.from_embeddings(embeddings.to(dtype), soft, head.to(dtype))
+    assert seen.grad_weight.dtype == dtype
+    with pytest.raises(ValueError, match="labels: expected soft labels of at least 0 whose rows sum to 1"):
+        Observation.from_embeddings(embeddings.to(dtype), torch.full_like(soft, torch.nan), head)
+
+
 @pytest.mark.parametrize("kind", ["indices", "soft"])
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_the_bias_gradient_is_what_softmax_and_counts_make_of_it(settings, kind):

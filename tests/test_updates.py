@@ -95,6 +95,14 @@ def test_the_weights_of_an_observation_are_those_at_which_steps_start():
     assert (seen.weight - mean).norm() < 0.02 * (path[5] - path[0]).norm()
 
 
+def test_an_observation_of_an_update_stays_as_it_is_where_the_model_goes_on():
+    before, after, *_ = small()
+    seen = Observation.from_update(before, after, 0.1, 6)
+    weight, bias = seen.weight.clone(), seen.bias.clone()
+    before.load_state_dict(after.state_dict())
+    assert torch.equal(seen.weight, weight) and torch.equal(seen.bias, bias)
+
+
 def test_a_steps_divisor_is_a_steps():
     model, after, *_ = small()
     seen = Observation.from_update(model, after, 0.1, 6, local_steps=2, divisor=4.0, label_smoothing=0.1, noise=1e-3)

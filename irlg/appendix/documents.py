@@ -105,8 +105,13 @@ def not_reproduced(made: Sequence[Record]) -> str:
 
 
 def errata(made: Sequence[Record], folder: Path) -> Iterator[str]:
-    """What of the paper had to be set right or read with care, a sentence or two each."""
+    """What of the paper had to be set right or read with care, a sentence or two each.
+
+    **Raises:** `ValueError` where a notebook that says so has not run.
+    """
     by_letter = {record["notebook"][0]: record for record in made}
+    if missing := sorted(set("ACDF") - set(by_letter)):
+        raise ValueError(f"{folder}: expected records of notebooks A, C, D and F, got none of {', '.join(missing)}")
     slips = by_letter["A"]["claims"][0].ours.split("; ")[-1]
     yield f"Equation (7) has slips in its middle terms: {slips}. Its ends, and equation (8), are right (notebook A)."
     shared, restored, steps = PAPER_FIGURE_6["CIFAR-100"]
@@ -129,7 +134,7 @@ def errata(made: Sequence[Record], folder: Path) -> Iterator[str]:
     yield (
         f"The Unique row of Table 4 is of one initialisation. Over {len(unique)} its mean LnAcc runs from"
         f" {unique.ln_acc.min():.3f} to {unique.ln_acc.max():.3f}, mostly by {unique.collapsed.sum()} of"
-        f" {unique.N.sum()} batches whose solution goes into one class: of the others it runs from"
+        f" {unique.N.sum()} batches whose solution goes into one class or nearly: of the others it runs from"
         f" {unique.others.min():.3f} to {unique.others.max():.3f} (notebook F)."
     )
     yield (

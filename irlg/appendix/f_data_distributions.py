@@ -19,7 +19,7 @@ from irlg.artifact.summary import Row
 from irlg.artifact.tables import markdown, span
 
 Array = NDArray[np.float64]
-COLLAPSED = 0.5  # LnAcc of one instance a class below which a solution has gone into one class
+COLLAPSED = 0.5  # LnAcc of one instance a class below which a solution has gone into one class, or nearly
 
 
 def table_4(trials: pd.DataFrame) -> pd.DataFrame:
@@ -86,9 +86,8 @@ def claims(table: pd.DataFrame, unique: pd.DataFrame) -> list[Claim]:
             good = all(low <= value <= high for value, (low, high) in zip(paper, bounds, strict=True))
             n, collapsed = int(unique.N.sum()), int(unique.collapsed.sum())
             ours = f"{unique.le_acc.mean():.3f} / {unique.ln_acc.mean():.3f}"
-            ours += (
-                f"; LnAcc {_others(unique)} but for {collapsed} of {n} that went into one class" if collapsed else ""
-            )
+            if collapsed:
+                ours += f"; LnAcc {_others(unique)} but for {collapsed} of {n} that went into one class or nearly"
             of_each = ", ".join(f"{name} {span(*of)}" for name, of in zip(("LeAcc", "LnAcc"), bounds, strict=True))
             interval = f"one more of {len(unique)} initialisations: {of_each}"
         found.append(

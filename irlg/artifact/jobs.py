@@ -37,8 +37,8 @@ class Job:
         if self.path is not None:
             self.write(self.path, result)
             for part in self.path.parent.glob(f"{self.path.stem}.*"):
-                if part != self.path:
-                    part.unlink()
+                if part != self.path and part.suffix != ".tmp":
+                    part.unlink(missing_ok=True)
 
     def part(self, ending: str) -> Path | None:
         """A file of this job's for what is kept on the way."""
@@ -47,7 +47,7 @@ class Job:
     @staticmethod
     def write(path: Path, content: Any) -> None:
         """Write under a temporary name and rename."""
-        temporary = path.with_name(path.name + ".tmp")
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two notebooks may make the same
         temporary.write_bytes(pickle.dumps(content))
         temporary.replace(path)
 

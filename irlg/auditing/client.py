@@ -1,13 +1,10 @@
 """A client of an audit: what it sends of a batch, and the embeddings that nobody is to know."""
 
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from irlg import heads
@@ -31,13 +28,11 @@ class Step:
 def observed(model: nn.Module, images: Tensor, labels: Tensor, defence: Defence) -> Step:
     """The step on a batch under the defence's loss. **Raises:** what `Observation.from_batch` raises."""
     smoothing = defence.label_smoothing
-    with _vectors_into_layers(model) as watched:
-        seen = heads.run(model, images, labels, None, smoothing, None, heads.IGNORED, None)
-    embeddings = next(given for weight, given in reversed(watched) if torch.equal(weight, seen.weight))
+    seen = heads.run(model, images, labels, None, smoothing, None, heads.IGNORED, None)
     weight, bias = seen.gradients
     told = None if seen.bias is None else bias
     clean = Observation(weight, told, seen.weight, seen.bias, len(labels), label_smoothing=smoothing)
-    return Step(clean, seen.gradients, embeddings)
+    return Step(clean, seen.gradients, seen.embeddings)
 
 
 def sent(step: Step, defence: Defence, rng: np.random.Generator) -> Gradients:
@@ -76,22 +71,3 @@ def changed(step: Step, gradients: Gradients) -> float:
     change = math.hypot(*(float((now.double() - before.double()).norm()) for now, before in pairs))
     whole = math.hypot(*(float(before.double().norm()) for _, before in pairs))
     return change / whole if whole else 0.0
-
-
-@contextmanager
-def _vectors_into_layers(model: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """The weight (C, m) and the input (K, m) of each use of a layer that may be the head."""
-    watched: list[tuple[Tensor, Tensor]] = []
-
-    def watch(module: Any, inputs: Any, named: dict[str, Any]) -> None:
-        given = (inputs[0] if inputs else named["input"]).detach()
-        weight = module.weight.detach().flatten(1)
-        if given[0].numel() == weight.shape[1]:
-            watched.append((weight.clone(), given.flatten(1)))
-
-    with ExitStack() as hooks:
-        for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                hook = module.register_forward_pre_hook(watch, with_kwargs=True)
-                hooks.callback(hook.remove)
-        yield watched

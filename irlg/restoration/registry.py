@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Lock
 from typing import Any, Literal, overload
 
 import torch
@@ -20,6 +21,7 @@ from irlg.restoration.rivals import RIVALS
 METHODS: dict[str, Method] = {each.name: each for each in (lattice.METHOD, algorithm1.METHOD, uniform.METHOD, *RIVALS)}
 LARGEST_BATCH = 256
 SEARCH_SECONDS = 60.0
+_THREADS = Lock()  # over PyTorch's number of threads, which is the whole process's
 
 
 @overload
@@ -119,8 +121,7 @@ def restore_many(
     the rest as `restore` has it. **Raises:** `ValueError` for what is none, or of other weights than the first, and
     what `restore` raises.
     """
-    before = torch.get_num_threads()
-    threads = before if threads is None else checks.as_whole("threads", threads, 1)
+    threads = torch.get_num_threads() if threads is None else checks.as_whole("threads", threads, 1)
     if not isinstance(observations, Iterable):
         raise ValueError(f"observations: expected several, such as a list, got {type(observations).__name__}")
     observations = list(observations)
@@ -134,8 +135,10 @@ def restore_many(
             raise ValueError(f"observations: expected those of one network, got other weights in number {number}")
     weight = first.weight.double()  # once, in place of a copy a step
     shared = [replace(each, weight=weight) for each in observations]
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(lambda each: restore(each, method, **options), shared))
-    finally:
-        torch.set_num_threads(before)
+    with _THREADS:
+        before = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(lambda each: restore(each, method, **options), shared))
+        finally:
+            torch.set_num_threads(before)

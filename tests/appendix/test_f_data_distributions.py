@@ -24,7 +24,7 @@ def test_verdicts_can_go_either_way():
     weak = made(all_rows().assign(le_acc=1.0))[7]  # of the eight the last, whose LeAcc never moves
     assert weak.verdict == "differs" and weak.ours == "1.000 / 0.900"
     collapsed = all_rows(starts=((0.9, 0.4), (0.8, 0.9)))
-    assert made(collapsed)[7].ours.endswith("LnAcc 0.850 to 0.900 but for 1 of 4 that went into one class")
+    assert made(collapsed)[7].ours.endswith("LnAcc 0.850 to 0.900 but for 1 of 4 that went into one class or nearly")
     assert {c.verdict for c in made(all_rows().assign(data="synthetic stand-in for CIFAR-100"))} == {"stand-in"}
 
 

@@ -150,14 +150,25 @@ def test_the_verdict_on_costs(factor, verdict):
     assert [claim.claim for claim in unknown] == [claim.claim for claim in found if "memory" not in claim.claim]
 
 
-def test_claims_name_the_rows_below_the_design():
-    rows = [("12 epochs", "random 24", 0.99, 0.985), ("12 epochs", "random 512", 0.98, 0.2)]
-    table = pd.DataFrame(rows, columns=["training", "draw", "le_acc_high", "ln_acc_high"])
-    table = table.assign(network="LeNet-5", method="lattice", le_acc=0.9, ln_acc=0.1, N=3)
-    detected, told = claims._design(table, "CIFAR-100")
-    assert detected.ours.startswith("0 of 2 rows; 12 epochs random 24: 0.900 / 0.100 for 1.000 / 0.993")
-    assert detected.verdict == "fails in some" and detected.n == 6
-    assert told.ours == "0 of 0 rows"
+def test_every_activation_is_judged():
+    columns = {"training": "untrained", "method": "lattice", "N": 3, "ln_acc_low": 0.9, "ln_acc_high": 1.0, "data": "d"}
+    rows = [("LeNet-5", "100 × 1", 1.0), ("LeNet-5", "100 × 40", 0.99), ("LeNet-5 Tanh", "100 × 40", 0.5)]
+    found = claims._untrained(pd.DataFrame(rows, columns=["network", "draw", "ln_acc"]).assign(**columns))
+    assert [claim.verdict for claim in found] == ["holds", "below", "below"]
+    assert [claim.claim.split(", 100")[0].removeprefix("LeNet-5 untrained, ") for claim in found] == [
+        "ReLU, SiLU, LeakyReLU", "ReLU, SiLU, LeakyReLU", "Tanh"
+    ]  # fmt: skip
+
+
+def test_the_calibration_error_has_an_interval_over_batches():
+    rng = np.random.default_rng(0)
+    stated = rng.uniform(size=400)
+    batches = pd.DataFrame({"probability": stated, "exact": rng.uniform(size=400) < stated})
+    error, (low, high) = tables.calibration_error(tables.reliability(batches)), tables.calibration_interval(batches)
+    assert low < error < high < 0.15
+    never = batches.assign(exact=False)
+    low, high = tables.calibration_interval(never)
+    assert low < tables.calibration_error(tables.reliability(never)) == pytest.approx(stated.mean()) < high
 
 
 def test_the_picture_of_all_settings_names_each_line_as_it_is():

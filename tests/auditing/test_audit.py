@@ -1,3 +1,4 @@
+import copy
 import re
 from dataclasses import replace
 
@@ -81,6 +82,23 @@ def test_the_embeddings_are_those_of_a_convolution_that_is_the_head(given):
     body = nn.Sequential(nn.Conv2d(1, 24, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
     model = nn.Sequential(body, nn.Conv2d(24, CLASSES, 1), nn.Flatten())
     torch.testing.assert_close(observed(model, images, labels, NONE).embeddings, body(images).flatten(1).detach())
+
+
+def test_the_embeddings_are_those_of_the_head_where_another_layer_has_its_weights(given):
+    class Taught(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.student = make()
+            self.teacher = copy.deepcopy(self.student)[-1:]
+
+        def forward(self, images):
+            logits = self.student(images)
+            self.teacher(torch.ones(len(images), self.teacher[0].in_features))
+            return logits
+
+    images, labels, model = given[0][:6], given[1][:6], Taught()
+    step = observed(model, images, labels, NONE)
+    torch.testing.assert_close(step.embeddings, model.student[:-1](images).detach())
 
 
 def test_a_head_without_a_bias_and_more_images_than_half_the_classes_are_audited_too(given):

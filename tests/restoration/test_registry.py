@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 import torch
 
@@ -44,10 +47,16 @@ def test_nonnegative_is_yes_no_or_unknown():
                 asked(observe(5, 4, 6, 0), nonnegative=value)
 
 
-@pytest.mark.parametrize("value", [2.5, None, "9", 0])
+@pytest.mark.parametrize("value", [2.5, None, "9", 0, True])
 def test_largest_batch_is_a_whole_number(value):
-    with pytest.raises(ValueError, match="largest_batch: expected a whole number of at least 1, got"):
-        restore(rebuilt(observe(5, 4, 6, 0), batch_size=None), largest_batch=value)
+    for size in (None, 6):
+        with pytest.raises(ValueError, match="largest_batch: expected a whole number of at least 1, got"):
+            restore(rebuilt(observe(5, 4, 6, 0), batch_size=size), largest_batch=value)
+
+
+@pytest.mark.parametrize("value", [np.int64(12), 12.0])
+def test_largest_batch_is_of_any_kind(value):
+    assert restore(rebuilt(observe(5, 4, 6, 0), batch_size=None), largest_batch=value).counts.sum() == 6
 
 
 def test_an_unknown_batch_size_is_for_the_lattice_alone():
@@ -55,8 +64,13 @@ def test_an_unknown_batch_size_is_for_the_lattice_alone():
     for method in ("irlg", "uniform"):
         with pytest.raises(ValueError, match="batch_size: expected a whole number of at least 1, got None"):
             restore(seen, method)
-    with pytest.raises(ValueError, match="largest_batch: expected at least the rank of the gradients, 4, got 2"):
+    with pytest.raises(ValueError, match=r"largest_batch: expected at least the rank of the gradients, 4 .*, got 2"):
         restore(seen, largest_batch=2)
+    embeddings, labels = torch.rand(60, 4).double(), torch.zeros(60, dtype=torch.long)
+    head = linear(torch.rand(10, 4).double(), torch.rand(10).double())
+    one_class = Observation.from_embeddings(embeddings, labels, head, divisor=80)
+    with pytest.raises(ValueError, match=r"expected at least the K that ∇b and its divisor, 80\.0, ask for, got 32"):
+        restore(rebuilt(one_class, batch_size=None), largest_batch=32)
 
 
 def test_a_method_is_held_to_what_it_declares(monkeypatch):
@@ -82,6 +96,9 @@ def test_many_are_restored_as_each_is_and_in_their_order():
             torch.equal(a.counts, restore(b, method, **options).counts) for a, b in zip(together, many, strict=True)
         )
     assert torch.get_num_threads() == threads and restore_many([]) == []
+    with ThreadPoolExecutor(2) as pool:  # PyTorch's number of threads is the process's: two calls would mix it up
+        list(pool.map(lambda part: restore_many(part, method, threads=2, **options), [many, many]))
+    assert torch.get_num_threads() == threads
 
 
 def test_many_are_of_one_network():

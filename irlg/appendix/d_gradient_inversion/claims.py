@@ -200,21 +200,19 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
         best = {"CIFAR-100": "feature maps", "MNIST": "tuned, lattice labels"}[dataset]
         best = best if best in own.index else "tuned"
         psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
-        here = "" if dataset == "MNIST" else _in_full(folder, own.seeds.max())
-        here += (
-            f"{psnr['restored']} and {psnr['joint-shared']} dB at {taken['restored']};"
-            f" {best} {psnr[best]} at {taken[best]}"
-        )
+        here = f"{psnr['restored']} and {psnr['joint-shared']} dB at {taken['restored']}"
+        here += "" if dataset == "MNIST" else _in_full(folder)
+        here += f"; {best} {psnr[best]} at {taken[best]}"
         paper = f"restored labels {restored:.2f}, one soft label {shared:.2f} dB, {steps:,} iterations"
         rows.append(Row(paper, here, [claim for claim in claims if dataset in claim.data], PARTS[dataset]))
     return rows
 
 
-def _in_full(folder: Path, batches: int) -> str:
+def _in_full(folder: Path) -> str:
     """How far the published protocol has come, where it was begun."""
     if not (folder / "D_in_full.csv").exists():
         return ""
     own = pd.read_csv(folder / "D_in_full.csv").set_index("labels")
     psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
     of_each = ", ".join(f"{psnr[name]} at {taken[name]}" for name in ("restored", "joint-shared"))
-    return f"one batch {of_each}, all {batches} "
+    return f", further on with one batch: {of_each}"

@@ -155,7 +155,6 @@ def trained_step(images: ImageSet, batch_size: int, classes: int, steps: int, se
         (taught,) = training.train(model, *lesson, training.adamw, [steps], seed, batch, mirror=True)
         return {name: value.cpu() for name, value in taught.state_dict().items()}
 
-    weights = jobs.kept(
-        f"trained resnet18 {steps}", train, images.source, len(seen), seed, device, code.digest(Path(training.__file__))
-    )
+    made_of = (images.source, hashlib.blake2b(seen.tobytes(), digest_size=8).hexdigest(), seed, device)
+    weights = jobs.kept(f"trained resnet18 {steps}", train, *made_of, code.digest(Path(training.__file__)))
     return Step(models.resnet18, images.subset(indices), seed, device, weights)

@@ -92,6 +92,16 @@ def calibration_error(bins: pd.DataFrame) -> float:
     return float((bins.N * (bins.stated - bins.exact).abs()).sum() / bins.N.sum())
 
 
+def calibration_interval(trials: pd.DataFrame) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of `calibration_error`, from 999 fixed resamples of the batches."""
+    stated, exact = trials.probability.to_numpy(), trials.exact.to_numpy(float)
+    place = np.digitize(stated, BINS[1:-1], right=True)
+    resamples = np.random.default_rng(0).integers(len(stated), size=(999, len(stated)))
+    gaps = [np.abs(np.bincount(place[each], (stated - exact)[each])).sum() / len(stated) for each in resamples]
+    low, high = np.percentile(gaps, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def ablation(trials: pd.DataFrame) -> pd.DataFrame:
     """Means over settings without each part, untrained and trained networks apart: one row a part."""
     rows = []

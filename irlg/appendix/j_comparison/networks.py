@@ -103,7 +103,8 @@ def _taught(lesson: Lesson, images: ImageSet, seed: int, device: str) -> Iterato
     states = jobs.kept(
         f"{lesson.name} of J",
         lambda: _states(lesson, model, images, parts, seed, device),
-        *(images.source, len(parts.learnt), steps, seed, device, code.digest(Path(training.__file__))),
+        *(images.source, len(parts.learnt), steps, lesson.batch, seed + FIRST, device),
+        code.digest(Path(training.__file__)),
     )
     for learnt, state in zip(lesson.marks.values(), states, strict=True):
         model = build(lesson.make, seed + FIRST)

@@ -89,11 +89,13 @@ def attacked(targets: Sequence[Target], count: int, few: int, seed: int) -> tupl
             typical = target.typical if defence.multiplier is not None else 1.0
             place = {"setting": len(settings), "defence": name, "kind": defence.kind, "strength": defence.strength}
             settings.append(place | {"K": size, "trials": tries, "typical": typical} | about)
-            made_of = (target.under, about, len(target.server.clients.labels), tries, seed, code.digest(Path(__file__)))
+            learnt = float(target.server.clients.embeddings.double().sum())  # tells networks of one name apart
+            made_of = (target.under, about, learnt, len(target.server.clients.labels), tries, seed)
             rows = jobs.kept(
                 f"k {target.server.name} {size} {name}",
                 lambda target=target, size=size, name=name, tries=tries: _cell(target, size, name, tries, seed),  # type: ignore[misc]
                 *made_of,
+                code.digest(Path(__file__)),
             )
             trials.append(rows.assign(setting=place["setting"]))
     return pd.DataFrame(settings), pd.concat(trials, ignore_index=True)[["setting", *COLUMNS]]

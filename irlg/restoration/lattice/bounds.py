@@ -57,9 +57,13 @@ class PresenceProofs:
         """Whether both ask for the same classes and call the same absent."""
         return torch.equal(self.presumed, other.presumed) and torch.equal(self.unlikely, other.unlikely)
 
-    def without(self, counts: Tensor) -> "PresenceProofs":
-        """What they say of the rest of the batch, without instances of `counts` (C,)."""
+    def without(self, counts: Tensor, left: int) -> "PresenceProofs":
+        """What they say of the rest of the batch, `left` instances, without those of `counts` (C,)."""
         lower, presumed = ((bound - counts).clamp(min=0) for bound in (self.lower_bounds, self.presumed))
+        if int(lower.sum()) > left:  # embeddings are not as was told, or something was found that is not there
+            lower = torch.zeros_like(lower)
+        if int(presumed.sum()) > left:
+            presumed = lower
         unsigned = self.unsigned & (counts == 0)
         return replace(self, lower_bounds=lower, presumed=presumed, unsigned=unsigned, clear=self.clear & (counts == 0))
 

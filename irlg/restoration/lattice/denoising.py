@@ -23,7 +23,7 @@ def denoised(given: Problem, M: Tensor, D: Tensor) -> Problem:
     if given.measured and not given.noisy:
         return given
     y, variance = given.y, given.y_variance
-    signal = y @ y - variance.sum()
+    signal = y @ y - variance.sum() if given.measured else y @ y
     # Where most of y is noise, it does not tell how long μ is.
     if given.measured and signal < y @ y / 2:
         return given

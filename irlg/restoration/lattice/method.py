@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from irlg import checks
 from irlg.observation import Observation
 from irlg.restoration.lattice import passes, scale, shrinkage
 from irlg.restoration.lattice.batch_size import posterior, rank, sizes_of
@@ -96,7 +97,7 @@ class _Search:
         def of_rest(rest: Observation, counted: Tensor) -> LatticeRestoration:
             if scale.is_sought(rest):
                 return _of_unknown_scale(rest, replace(self, below=0.0))
-            return _of_size(rest, proofs.without(counted), [rest.size], [1.0])
+            return _of_size(rest, proofs.without(counted, rest.size), [rest.size], [1.0])
 
         found = one_by_one(observation, restored, of_rest, self.deadline)
         if found is None or bool((found.counts(len(restored.counts)) < restored.lower_bounds).any()):
@@ -144,9 +145,10 @@ def _of_unknown_size(observation: Observation, search: _Search, largest: int) ->
             return restored
     sizes, weights = posterior(observation, search.nonnegative, largest)
     if not sizes:
-        raise ValueError(
-            f"largest_batch: expected at least the rank of the gradients, {least}, got {largest} (noise makes it high)"
-        )
+        why = f"the rank of the gradients, {least} (noise makes it high)"
+        if largest >= least:
+            why = f"the K that ∇b and its divisor, {observation.divisor}, ask for"
+        raise ValueError(f"largest_batch: expected at least {why}, got {largest}")
     told = observation.of(sizes[0])
     restored = _of_size(told, presence_proofs(told, search.nonnegative), sizes, weights.tolist())
     reason = f"{restored.diagnostics['stopped']}; K was sought from {least} to {largest} only"
@@ -192,6 +194,9 @@ def _lattice(
     number = isinstance(search_seconds, int | float | np.number) and not isinstance(search_seconds, bool)
     if not number or not search_seconds >= 0:
         raise ValueError(f"search_seconds: expected a number of at least 0, or inf, got {search_seconds!r}")
+    largest_batch = checks.as_whole("largest_batch", largest_batch, 1)
+    if observation.grad_bias is None and observation.divisor == "unknown":
+        raise ValueError("divisor: expected to be told for a head without a bias, got 'unknown'")
     below = {True: SURE, False: 0.0, "always": math.inf}[search]
     looked_for = _Search(nonnegative, below, monotonic() + float(min(search_seconds, LONGEST)))
     if observation.batch_size is None and scale.is_sought(observation):
@@ -200,8 +205,6 @@ def _lattice(
             " or class weights without a divisor), got None"
         )
     if observation.batch_size is None:
-        if not isinstance(largest_batch, int) or largest_batch < 1:
-            raise ValueError(f"largest_batch: expected a whole number of at least 1, got {largest_batch!r}")
         return _of_unknown_size(observation, looked_for, largest_batch)
     if scale.is_sought(observation):
         return _of_unknown_scale(observation, looked_for)

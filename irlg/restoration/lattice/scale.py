@@ -1,7 +1,7 @@
 """The scale of ∇b where it is not told: after clipping, of a mean with class weights, or for a head without a bias.
 
 Whole counts go with few scales alone, as absent classes have no instances. Each is tried, from the largest that can be,
-Σ|∇b| = 2 for the mean over K instances, downwards, and its evidence weighed.
+Σ|∇b| = 2 max ω K / divisor, downwards, and its evidence weighed.
 
 After clipping both gradients are s times too small: their divisor is K/s. With class weights it is Σ_k w of the labels,
 and so of the counts. A head without a bias has no ∇b, but where embeddings have a common mean μ, Y = y μᵀ + …, so that
@@ -75,8 +75,10 @@ def is_sought(observation: Observation) -> bool:
 def _scales(observation: Observation) -> _Scales:
     layer, down = Layer(observation), range(0, -STEPS, -1)
     if observation.grad_bias is None:
-        grad_bias = _direction(observation)
-        bare = problem(observation, layer, grad_bias * (2 / grad_bias.abs().sum()))
+        direction = _direction(observation)
+        bare = problem(observation, layer, direction)
+        largest = 2 * float(bare.loss.total.max()) * bare.batch_size / bare.divisor
+        bare = problem(observation, layer, direction * (largest / direction.abs().sum()))
         return _Scales(lambda scale: replace(bare, grad_bias=scale * bare.grad_bias), down, 1.0)
     given = problem(observation, layer, divisor=1.0)
     size, loss = observation.size, given.loss

@@ -1,11 +1,14 @@
 """The scale of ∇b where it is not told: after clipping, or for a head without a bias."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from irlg import Observation, presence_proofs, restore
 from irlg.restoration.lattice import scale
-from tests.helpers import HUNDRED, NETWORKS, altered, client, counted, is_honest, probability, without_bias
+from irlg.restoration.lattice.denoising import denoised
+from tests.helpers import HUNDRED, NETWORKS, altered, client, counted, gaussian, is_honest, probability, without_bias
 
 K = 24
 networks = pytest.mark.parametrize("network", NETWORKS)
@@ -50,7 +53,11 @@ def test_a_head_without_a_bias_is_not_called_sure_if_it_is_wrong():
         assert is_honest(restore(seen), true)
 
 
-@pytest.mark.parametrize("settings", [{"label_smoothing": 0.1}, {"divisor": 30.0}], ids=["smoothing", "divisor"])
+@pytest.mark.parametrize(
+    "settings",
+    [{"label_smoothing": 0.1}, {"divisor": 30.0}, {"divisor": 1.0}, {"divisor": 1000.0}],
+    ids=["smoothing", "divisor", "sum", "far"],
+)
 @pytest.mark.parametrize("network", ["LeNet-5 ReLU", "ResNet-18"])
 def test_settings_of_the_loss_go_with_a_head_without_a_bias(network, settings):
     seen, true = bare(network, 0, **settings)
@@ -71,6 +78,23 @@ def test_gradients_that_are_all_zero_have_no_scale():
         restore(altered(seen, lambda g: 0 * g, divisor="unknown"))
     with pytest.raises(ValueError, match="grad_bias: expected to be told, as gradients of 0 say nothing of it"):
         restore(Observation(0 * seen.grad_weight, None, seen.weight, None, K))
+
+
+def test_a_head_without_a_bias_has_its_divisor_told():
+    seen, _ = bare("FCN-3", 0)
+    with pytest.raises(ValueError, match=r"divisor: expected to be told for a head without a bias, got 'unknown'"):
+        restore(altered(seen, lambda g: g, divisor="unknown"))
+
+
+@pytest.mark.parametrize("network", ["LeNet-5 ReLU", "ResNet-18"])
+def test_noise_hides_no_scale_of_a_head_without_a_bias(network):
+    seen, _ = bare(network, 0)
+    noisy = replace(seen, grad_weight=gaussian(0.003, 0)(seen.grad_weight), noise=None)
+    problems, _ = scale.posterior(noisy, presence_proofs(noisy))
+    M, D = torch.eye(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
+    for one in (problems[0], replace(problems[0], grad_bias=problems[0].grad_bias / 30)):
+        better = denoised(one, M, D).grad_bias
+        assert float(torch.nn.functional.cosine_similarity(better, one.grad_bias, dim=0)) > 0.5
 
 
 def test_size_and_scale_are_not_both_sought():

@@ -26,6 +26,18 @@ def test_signs_are_clear_by_what_absent_classes_show(shallow, clear):
     assert proofs.clear[shallow:].all()
 
 
+def test_bounds_of_what_is_left_ask_for_no_more_than_is_left():
+    """Three of a class and one each of three, of which signs speak for a fifth class too."""
+    seen, _ = from_cifar(6, 4, 0)
+    presumed = torch.zeros(100, dtype=torch.int64).index_fill(0, torch.arange(5), 1)
+    proofs = dataclasses.replace(presence_proofs(seen), lower_bounds=presumed.clone(), presumed=presumed)
+    found = torch.zeros(100, dtype=torch.int64)
+    found[:3] = torch.tensor([3, 1, 1])
+    assert int(proofs.without(found, 2).presumed.sum()) == 2
+    rest = proofs.without(found, 1)
+    assert int(rest.presumed.sum()) == int(rest.lower_bounds.sum()) == 0
+
+
 @pytest.mark.parametrize(("size", "missed"), [(50, 0.0), (200, 0.02), (400, 0.15)])
 def test_most_unsigned_bounds_what_a_uniform_draw_leaves_out(size, missed):
     """Three standard deviations above the mean of draws from 100 classes, of which some present show no sign."""
