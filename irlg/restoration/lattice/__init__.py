@@ -1,4 +1,4 @@
-"""Exact counts by generalised least squares and lattice decoding: the equations of the design.
+"""Exact counts by generalised least squares and lattice decoding: the equations of docs/estimator.md.
 
 n_j = Σ_k p_{k,j} − K∇b_j exactly (other losses than plain cross-entropy have such identities too: `irlg.losses`).
 Class embeddings are taken as draws around a common mean, so that

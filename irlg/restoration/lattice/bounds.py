@@ -90,7 +90,7 @@ def most_unsigned(classes: int, size: int, missed: float) -> float:
 
 
 def presence_proofs(observation: Observation, nonnegative: bool | None = None) -> PresenceProofs:
-    """Which classes are certainly in the batch, and at least how often (design, equation 1).
+    """Which classes are certainly in the batch, and at least how often (docs/estimator.md, equation 1).
 
     n_j > −K∇b_j always, because Σ_k p_{k,j} > 0. And where embeddings are non-negative (after a
     ReLU, say), the row of ∇W of an absent class is Σ_k p_{k,j} e_k ≥ 0: a negative entry proves

@@ -1,4 +1,4 @@
-"""Real-valued counts and their covariance (design, equation 6)."""
+"""Real-valued counts and their covariance (docs/estimator.md, equation 6)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The most likely whole counts under a normal distribution of real-valued ones (design, equation 7)."""
+"""The most likely whole counts under a normal distribution of real-valued ones (docs/estimator.md, equation 7)."""
 
 from dataclasses import dataclass
 

@@ -7,9 +7,9 @@ space and every ê_k in the row space of T, both of dimension K. So an instance 
     softmax(W e + b) − 1_c  ∈  column space,    (e, constant) ∈ row space:
 
 C − K equations for K − 1 unknowns, whatever the network has learnt. Solutions are looked for from the embeddings that
-the lattice has for classes. The idea is the design's (section 3). Which solutions are instances of the batch, and how
-often, T⁺ tells: ê_iᵀ T⁺ ĝ_j is 1 for i = j and 0 otherwise, and 1/2 for one that is there twice (Wedderburn's rank
-reduction). By the same rule each that is found takes a dimension from the row space of the others.
+the lattice has for classes. Which solutions are instances of the batch, and how often, T⁺ tells: ê_iᵀ T⁺ ĝ_j is 1 for
+i = j and 0 otherwise, and 1/2 for one that is there twice (Wedderburn's rank reduction). By the same rule each that is
+found takes a dimension from the row space of the others.
 """
 
 import math

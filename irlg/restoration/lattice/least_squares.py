@@ -1,4 +1,4 @@
-"""Class embeddings and logits by generalised least squares (design, equation 3)."""
+"""Class embeddings and logits by generalised least squares (docs/estimator.md, equation 3)."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from irlg.restoration.lattice.layer import Problem, combined
 
-OMEGA = 0.8  # share of the variance of embeddings that is within a class: flat from 0.5 to 0.9 (design)
+OMEGA = 0.8  # share of the variance of embeddings that is within a class: flat from 0.5 to 0.9 on some of development
 KAPPA = 0.02  # variance of a row beside what follows from counts and embeddings: 0.02 to 0.25 are alike
 
 

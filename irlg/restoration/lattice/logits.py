@@ -1,4 +1,4 @@
-"""How class logits vary, and the mean softmax that instances of a class have (design, equations 4 and 5)."""
+"""How class logits vary, and the mean softmax that instances of a class have (docs/estimator.md, equations 4 and 5)."""
 
 import torch
 from torch import Tensor

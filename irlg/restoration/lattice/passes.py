@@ -1,4 +1,4 @@
-"""The lattice estimator's passes: fit, decode, and again with what was decoded (design, sections 1 and 2)."""
+"""The lattice estimator's passes: fit, decode, and again with what was decoded (docs/estimator.md)."""
 
 import math
 from dataclasses import dataclass
