@@ -5,6 +5,7 @@
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,15 +25,26 @@ JOBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    if given.job == "audit":
-        return command.run(given)
+    try:
+        status = command.run(given) if given.job == "audit" else _of_workflow(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads it has read enough: nothing is left to be flushed at the end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _of_workflow(given: argparse.Namespace) -> int:
     try:
         if given.job != "data":
             _check(given.profile, given.only)
-    except ValueError as error:
+        return _done(given)
+    except (ValueError, FileNotFoundError) as error:
         print(f"irlg {given.job}: {error}", file=sys.stderr)
         return 2
 
+
+def _done(given: argparse.Namespace) -> int:
     from irlg.appendix import workflow  # which needs what notebooks are run with; the library alone has not got it
 
     if given.job == "data":

@@ -1,6 +1,8 @@
 """The command line: what each job takes, and what it refuses in a line."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -86,3 +88,19 @@ def test_jobs_get_what_they_are_asked(monkeypatch, tmp_path):
         ("verify_all", "paper", True),
         ("write_documents",),
     ]
+
+
+def test_what_is_missing_is_said_in_a_line(capsys, monkeypatch, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "profiles.yaml").write_text("paper: {}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert refused(capsys, "readme").startswith(
+        "irlg readme: figures/paper: expected records of notebooks A, C, D and F"
+    )
+
+
+def test_a_reader_that_has_read_enough_ends_it_quietly():
+    command = [sys.executable, "-m", "irlg", "summary", "--profile", "paper"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+        job.stdout.close()
+        assert job.stderr.read() == "" and job.wait() == 1

@@ -1,5 +1,6 @@
 """The paper's appendix, remade: a module or folder a notebook, named after it, and what several of them share.
 
-Of all, deleting a letter breaks no other: none imports another. Shared are `published`, the paper's figures; `trials`
-and `scores`, batches restored and scored, and their means with intervals; `random_layers`, `networks`, `training`.
+Of all, deleting a letter breaks no other: none imports another. docs/layout.md says what is shared. Three modules
+restore batches and score them: `trials` by the paper's method and the guess, `methods` by the lattice with and without
+its parts, `comparison` by every method of the registry, on the same gradients.
 """

@@ -72,4 +72,6 @@ def _run(name: str, parameters: dict[str, Any], place: Path) -> str:
     command = [sys.executable, "-m", "papermill", str(notebook), str(place / "ran.ipynb"), "-f", str(given)]
     command += ["-k", "python3", "--language", "python", "--no-progress-bar", "--execution-timeout", "600"]
     result = subprocess.run(command, cwd=code.ROOT, capture_output=True, text=True)
-    return result.stderr.strip().splitlines()[-1] if result.returncode else ""
+    if not result.returncode:
+        return ""
+    return (result.stderr.strip() or f"exit status {result.returncode}").splitlines()[-1]
