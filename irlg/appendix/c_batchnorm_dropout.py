@@ -71,9 +71,9 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     """For the summary: the worst row of either mode."""
     table = pd.read_csv(folder / "table_3.csv")
     ours, guess = table[table.method == "irlg"], table[table.method == "uniform"]
-    modes = [f"{worst(ours[ours['mode'] == mode])} in {mode} mode" for mode in ("eval", "train")]
+    modes = [f"{mode} {worst(ours[ours['mode'] == mode])}" for mode in ("eval", "train")]
     paper = f"LeAcc / LnAcc {pair(min(PAPER_TABLE_3.values()))} in all {len(PAPER_TABLE_3)} rows"
-    here = f"worst row {', '.join(modes)}; of a constant guess {worst(guess)}"
+    here = f"worst row: {', '.join(modes)}, guess {worst(guess)}"
     return [Row(paper, here, claims)]
 
 

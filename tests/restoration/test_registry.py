@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_an_unknown_batch_size_is_for_the_lattice_alone():
     head = linear(torch.rand(10, 4).double(), torch.rand(10).double())
     one_class = Observation.from_embeddings(embeddings, labels, head, divisor=80)
     with pytest.raises(ValueError, match=r"expected at least the K that ∇b and its divisor, 80\.0, ask for, got 32"):
-        restore(rebuilt(one_class, batch_size=None), largest_batch=32)
+        restore(replace(one_class, batch_size=None), largest_batch=32)
 
 
 def test_a_method_is_held_to_what_it_declares(monkeypatch):

@@ -212,7 +212,7 @@ def _needless(priced: pd.DataFrame) -> str:
     """Networks on which so few are exact without a defence."""
     rows = priced[priced.strength.eq(0)]
     names = dict.fromkeys(f"{r.network}, {r.training}" for r in rows.itertuples())
-    return f" (without any: {'; '.join(names)})" if names else ""
+    return f" ({'; '.join(names)}: without any)" if names else ""
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
@@ -223,8 +223,7 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     rows = priced[priced.strength.gt(0)]
     parts = [_from(kind, group) for kind, group in priced.groupby("kind", sort=False) if group.strength.gt(0).any()]
     name = next(iter(PAPER_DEFENCES))
-    least = f"{' and '.join(parts)} on, by network{_needless(priced)}"
-    here = f"under {LIMIT:.0%} of batches of {SIZE} are exact from {least}" if parts else ""
+    here = f"exact in under {LIMIT:.0%} from {' and '.join(parts)} on{_needless(priced)}" if parts else ""
     recall = f"; IRec there {rows.i_rec.min():.2f} to {rows.i_rec.max():.2f}" if parts else ""
     told = tables.full(*(pd.read_csv(folder / f"{table}.csv") for table in BOTH))
     n, right = certain(told[told.kind.eq("DP-SGD") & told.method.eq(LATTICE)].assign(exact=lambda r: r.exact.eq(1)))
