@@ -52,11 +52,7 @@ def test_a_notebook_that_another_editor_has_saved_runs_where_the_user_has_anothe
     ("options", "message"),
     [
         (("-p", "trails", "5"), "unknown parameter 'trails' (= 5); this notebook takes trials, initialisations"),
-        (("-p", "trials", "0"), "parameter trials: expected a whole number from 1 to 1000, got 0"),
-        (("-p", "trials", "five"), "parameter trials: expected a whole number from 1 to 1000, got 'five'"),
         (("-p", "trials", "1e1"), "parameter trials: expected a whole number from 1 to 1000, got 10.0"),
-        (("-p", "data_dir", "2024"), "parameter data_dir: expected text, got 2024"),  # papermill's -r leaves it text
-        (("-p", "device", "gpu"), "parameter device: expected one of 'auto', 'cpu', 'cuda', got 'gpu'"),
         (("-p", "data_policy", "real"), "cifar100: not in "),
     ],
 )
@@ -117,12 +113,13 @@ def test_run_all_help():
         assert option in text
 
 
-def test_a_profile_with_an_unknown_parameter_is_refused(checkout, data):
+def test_a_profile_with_an_unknown_parameter_is_refused(checkout):
     profiles = checkout / "notebooks" / "profiles.yaml"
     whole = profiles.read_text()
     profiles.write_text(whole.replace("largest: 32", "largets: 32"))
+    command = [sys.executable, "notebooks/batch.py", "A_gradient_formula", "--profile", "smoke"]
     try:
-        result = run_all(checkout, "--only", "A", "--data", str(data))
+        result = subprocess.run(command, cwd=checkout, env=environment(checkout), capture_output=True, text=True)
     finally:
         profiles.write_text(whole)
     assert "profiles.yaml, smoke: unknown parameter ['largets']" in result.stdout

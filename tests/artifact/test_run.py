@@ -44,6 +44,28 @@ def test_a_picture_that_is_not_shown_is_linked(tmp_path, monkeypatch, shown):
     assert len(pictures) == shown and CAPTION in text and ("Z_line.png" in text) != shown
 
 
+TAKEN = {"trials": 5, "device": "cpu", "data_dir": "", "data_policy": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"trials": 0}, "parameter trials: expected a whole number from 1 to 1000, got 0"),
+        ({"trials": "five"}, "parameter trials: expected a whole number from 1 to 1000, got 'five'"),
+        ({"trials": True}, "parameter trials: expected a whole number from 1 to 1000, got True"),
+        ({"data_dir": 2024}, "parameter data_dir: expected text, got 2024"),  # papermill's -r leaves it text
+        ({"device": "gpu"}, r"parameter device: expected one of 'auto', 'cpu', 'cuda', got 'gpu'"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused_and_leave_no_record(tmp_path, given, message):
+    namespace = TAKEN | {"out_dir": str(tmp_path)}
+    made = Run("Z_made_up", "Z")
+    made.check(namespace, "device", "data_dir", "data_policy", trials=range(1, 1001))
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        made.check(namespace | given, "device", "data_dir", "data_policy", trials=range(1, 1001))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bar_is_there_for_who_watches_and_in_no_batch(monkeypatch, capsys):
     monkeypatch.delenv("IRLG_JOBS", raising=False)
     assert list(progress(range(3), "networks")) == [0, 1, 2] and "networks" in capsys.readouterr().err
