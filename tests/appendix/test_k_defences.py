@@ -336,8 +336,8 @@ def test_the_summary_names_the_least_defence_by_network(tmp_path):
         frame.to_csv(tmp_path / f"K_{name}.csv", index=False)
     (row,) = claims.findings(tmp_path, [])
     assert row.paper == "LnAcc 0.973 at noise 0.01 (logs)"
-    assert row.here.startswith("under 5% of batches of 24 are exact from noise of 0.03 and DP-SGD of 1 on")
-    assert row.here.endswith("; IRec there 0.75 to 0.75; p > 0.999 right in 2 of 2 under DP-SGD")
+    assert row.here.startswith("under 5% exact from noise 0.03, DP-SGD 1")
+    assert row.here.endswith("; IRec 0.75 to 0.75; p > 0.999 right in 2 of 2 (DP-SGD)")
 
 
 def test_tables_and_claims_are_made_again_of_the_committed_rows(tmp_path):

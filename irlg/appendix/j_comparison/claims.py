@@ -174,7 +174,8 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     same = set(apart[~apart.rival.str.endswith(MARK)].rival) - set(NOBODY)
     counted = sure.iloc[-1]
     here = (
-        f"IRec beside {len(same)} rivals that know the same: ahead in {ahead} settings, level in {level}, behind in"
-        f" {behind} (with own images: in {own}); p > {SURE:g} right in {counted.right:,} of {counted.sure:,}"
+        f"lattice beside {len(same)} rivals that know the same, by IRec: ahead of all in {ahead} settings, level in"
+        f" {level}, behind in {behind}; of those with own images in {own}; p > {SURE:g} right in {counted.right:,} of"
+        f" {counted.sure:,}"
     )
     return [Row("n/a", here, claims)]

@@ -205,14 +205,14 @@ def _from(kind: str, rows: pd.DataFrame) -> str:
     bounds = sorted({rows.strength[rows.strength > 0].min(), rows.strength.max()})
     unpriced = int(rows.strength.isna().sum())
     none = f" (on {unpriced} of {len(rows)} none that was tried)" if unpriced else ""
-    return f"{kind} of {' to '.join(f'{each:g}' for each in bounds)}{none}"
+    return f"{kind} {' to '.join(f'{each:g}' for each in bounds)}{none}"
 
 
 def _needless(priced: pd.DataFrame) -> str:
     """Networks on which so few are exact without a defence."""
     rows = priced[priced.strength.eq(0)]
     names = dict.fromkeys(f"{r.network}, {r.training}" for r in rows.itertuples())
-    return f" ({'; '.join(names)}: without any)" if names else ""
+    return f" ({'; '.join(names)}: without)" if names else ""
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
@@ -223,9 +223,9 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     rows = priced[priced.strength.gt(0)]
     parts = [_from(kind, group) for kind, group in priced.groupby("kind", sort=False) if group.strength.gt(0).any()]
     name = next(iter(PAPER_DEFENCES))
-    here = f"exact in under {LIMIT:.0%} from {' and '.join(parts)} on{_needless(priced)}" if parts else ""
-    recall = f"; IRec there {rows.i_rec.min():.2f} to {rows.i_rec.max():.2f}" if parts else ""
+    here = f"under {LIMIT:.0%} exact from {', '.join(parts)}{_needless(priced)}" if parts else ""
+    recall = f"; IRec {rows.i_rec.min():.2f} to {rows.i_rec.max():.2f}" if parts else ""
     told = tables.full(*(pd.read_csv(folder / f"{table}.csv") for table in BOTH))
     n, right = certain(told[told.kind.eq("DP-SGD") & told.method.eq(LATTICE)].assign(exact=lambda r: r.exact.eq(1)))
-    belief = f"; p > {SURE:g} right in {right:,} of {n:,} under DP-SGD" if n else ""
+    belief = f"; p > {SURE:g} right in {right:,} of {n:,} (DP-SGD)" if n else ""
     return [Row(f"LnAcc {PAPER_DEFENCES[name]:.3f} at {name} (logs)", here + recall + belief, claims)]
