@@ -48,7 +48,8 @@ def run(name: str, profile: str, common: dict[str, str]) -> str:
             language="python",
             progress_bar=False,
             execution_timeout=CELL_LIMIT,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # else it warns, each time, of local TCP
+            # Else it warns, each time, of local TCP, and now and then of the interrupt with which it is shut down.
+            extra_arguments=["--IPKernelApp.log_level=50"],
         )
         _tidy(partial)
         partial.replace(executed)
