@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -75,20 +76,15 @@ class Step:
         return model.to(self.device).train(mode == "train")
 
     def gradient(self, mode: str) -> tuple[Tensor, ...]:
-        """What the client sends. On one thread: its last bits, by which a checkpoint is known, depend on how many."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return batch_gradient(self.model(mode), self.images.load(self._all, self.device), self.labels)
-        finally:
-            torch.set_num_threads(threads)
+        """What the client sends."""
+        return _gradient(self, mode)
 
     def restored(self, mode: str, method: str) -> Tensor:
         """(K,) class indices, sorted: the counts that `irlg.restore` finds in that gradient.
 
         Where these don't sum to K, they are the solution's, before rounding, by largest remainder.
         """
-        found = restore(self._observation(mode), method)
+        found = restore(_observation(self, mode), method)
         counts, size = found.counts, len(self.labels)
         if int(counts.sum()) != size:
             counts = largest_remainder(found.raw_counts, torch.zeros_like(counts), size)
@@ -96,8 +92,13 @@ class Step:
 
     def instances(self, mode: str) -> Instances | None:
         """The instances in that gradient, whether or not the counts need them: those of the classes restored."""
-        found = restore(self._observation(mode), "lattice", search="always")
+        found = restore(_observation(self, mode), "lattice", search="always")
         return found.instances
+
+    @property
+    def inputs(self) -> Tensor:
+        """(K, channels, height, width), as the network takes them."""
+        return self.images.load(self._all, self.device)
 
     @property
     def digest(self) -> str:
@@ -107,12 +108,26 @@ class Step:
             digest.update(name.encode() + value.cpu().numpy().tobytes())
         return f"{self.network.__name__} {self.seed} {self.images.source} {digest.hexdigest()}"
 
-    def _observation(self, mode: str) -> Observation:
-        return Observation.from_batch(self.model(mode), self.images.load(self._all, self.device), self.labels)
-
     @property
     def _all(self) -> Indices:
         return np.arange(len(self.images.labels))
+
+
+# Attacks of the same step come one after another, and building its network takes longer than a short one of them.
+@lru_cache(maxsize=2)
+def _gradient(step: Step, mode: str) -> tuple[Tensor, ...]:
+    """On one thread: its last bits, by which a checkpoint is known, depend on how many."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return batch_gradient(step.model(mode), step.inputs, step.labels)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=2)
+def _observation(step: Step, mode: str) -> Observation:
+    return Observation.from_batch(step.model(mode), step.inputs, step.labels)
 
 
 def mnist_step(images: ImageSet, batch_size: int, seed: int, device: str) -> Step:
