@@ -93,12 +93,12 @@ export PYTHONDONTWRITEBYTECODE=1
 if [[ $action == test ]]; then
   "$python" -m ruff check .
   "$python" -m ruff format --check .
-  "$python" -m mypy
-  # Side by side, as neither keeps two cores busy: the tests that run whole workflows, and all others.
+  # Side by side, as neither keeps two cores busy: the tests that run whole workflows, and all else.
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   "$python" -m pytest tests/test_workflow.py >"$log" 2>&1 &
   workflow=$! status=0
+  "$python" -m mypy || status=$?
   "$python" -m pytest --ignore=tests/test_workflow.py || status=$?
   wait "$workflow" || status=$?
   cat "$log"

@@ -1,6 +1,7 @@
 """What users run, in the fixture `checkout`."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,3 +18,12 @@ def environment(checkout):
 def run_all(checkout, *options):
     command = ["./run_all.sh", "--profile", "smoke", *options]
     return subprocess.run(command, cwd=checkout, env=environment(checkout), capture_output=True, text=True)
+
+
+def started(output):
+    """The notebooks that a run says it has started, in order."""
+    return re.findall(r"^[\d:]+ (\w+): started", output, flags=re.MULTILINE)
+
+
+def report(checkout):
+    return (checkout / "figures" / "smoke" / "report.html").read_text(encoding="utf-8")
