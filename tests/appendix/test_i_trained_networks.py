@@ -8,7 +8,7 @@ import torch
 
 from irlg import models, restore
 from irlg.appendix import trained as networks
-from irlg.appendix.i_trained_networks import claims, pictures, tables, trials
+from irlg.appendix.i_trained_networks import claims, memorised, pictures, tables, trials
 from irlg.artifact.claims import Claim
 from irlg.data.datasets import open_images
 from irlg.instances import Instances
@@ -102,6 +102,15 @@ def test_lenet_is_notebook_gs_after_the_most_epochs_that_are_reached(monkeypatch
 
     monkeypatch.setattr(networks.networks, "lenets", lenets)
     assert networks.lenet5(None, 11, 0, "cpu").training == "3 epochs" and asked == [(1, 11)]
+
+
+def test_the_memorised_network_draws_from_the_few_images_that_it_learns():
+    images = open_images("cifar100", policy="stand-in").subset(np.arange(400))
+    network = memorised.lenet5(images, 100, 0, "cpu")
+    assert len(network.labels) == 40 and network.accuracy == 1.0 and network.training == "100 epochs of 40 images"
+    assert float(networks.doubt(network, np.arange(40)).median()) < 0.05
+    (row, *_) = trials.eval_mode([network], 1, 2, 8, 0, {memorised.NAME: "a stand-in"}).to_dict("records")
+    assert (row["network"], row["K"]) == (memorised.NAME, 8)
 
 
 def test_errors_are_of_the_nearest_instance_of_the_class():
@@ -246,6 +255,18 @@ def test_claims_are_of_what_was_run_and_times_are_judged_as_facts():
     assert by_claim["EfficientNet-Lite0: seconds grow with K to the power of"].n == 60
     without = claims.claims(rows((30, lenet)), train()[:0], overview()[:0])
     assert {claim.claim.split(":")[0].split(",")[0] for claim in without} == {"LeNet-5", "Trained networks"}
+
+
+def test_memorised_batches_are_told_by_whether_each_instance_leaves_anything():
+    about = {"network": memorised.NAME, "training": "9 epochs of 9 images", "K": 8, "data": "CIFAR-100"}
+    frame = rows(
+        (3, about), (1, {**about, "exact": False}), (2, {**about, "exact": False, "weakest": 9e-5, "i_rec": 0})
+    )
+    (claim,) = (
+        one for one in claims.claims(frame, train()[:0], overview()[:0]) if one.claim.startswith(memorised.NAME)
+    )
+    assert claim.claim == "LeNet-5, memorised, 9 epochs of 9 images, K = 8: exact" and claim.verdict == "measured"
+    assert claim.ours == "3 of 6, IRec 0.67; if each instance leaves 1 − p of 0.0001: 3 of 4"
 
 
 def test_pictures_have_a_row_a_network_and_show_what_there_is():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from irlg.appendix.i_trained_networks import tables
+from irlg.appendix.i_trained_networks import memorised, tables
 from irlg.appendix.i_trained_networks.tables import lattice, unique
 from irlg.appendix.scores import SURE, certain
 from irlg.appendix.trained import LITE0
@@ -16,6 +16,7 @@ from irlg.artifact.summary import Row
 from irlg.artifact.tables import span
 
 ENOUGH, ENOUGH_SURE = 30, 300  # batches of a row, and sure answers, that a claim takes
+SEEN = 1e-4  # 1 − p of an instance that float32 leaves enough of, on networks of development
 LENET = "LeNet-5", "12 epochs"
 # Least share of exact batches, and most seconds (median), that were aimed at, by network, training and K.
 EXACT = {
@@ -43,6 +44,7 @@ def claims(rows: pd.DataFrame, train: pd.DataFrame, networks: pd.DataFrame) -> l
         sure(pd.concat([ours, lattice(train)], ignore_index=True)),
         *(_seconds(part, most) for part, most in _where(ours, SECONDS)),
         *(_in_train_mode(part, ours) for _, part in lattice(train).groupby("network", sort=False)),
+        *(_memorised(part) for _, part in ours[ours.network == memorised.NAME].groupby("K")),
     ]
     if LITE0 in set(networks.network):
         found += [_learnt(networks[networks.network == LITE0].iloc[0]), *_grows(ours), *_recovered(ours)]
@@ -122,6 +124,21 @@ def _in_train_mode(rows: pd.DataFrame, others: pd.DataFrame) -> Claim:
         claim=f"{rows.network.iloc[0]} in train mode, K = {sizes}: exact",
         paper="not measured",
         ours=f"{exact} of {n}; the same batches in eval mode: {int(same.exact.sum())} of {len(same)}",
+        n=n,
+        interval=span(*statistics.wilson(exact, n)),
+        data=data,
+        verdict=on_real(data, "measured"),
+    )
+
+
+def _memorised(rows: pd.DataFrame) -> Claim:
+    exact, n, data = int(rows.exact.sum()), len(rows), unique(rows.data)
+    seen = rows[rows.weakest >= SEEN]
+    return Claim(
+        claim=f"{_name(rows)}: exact",
+        paper="not measured",
+        ours=f"{exact} of {n}, IRec {rows.i_rec.mean():.2f}; if each instance leaves 1 − p of {SEEN:g}:"
+        f" {int(seen.exact.sum())} of {len(seen)}",
         n=n,
         interval=span(*statistics.wilson(exact, n)),
         data=data,

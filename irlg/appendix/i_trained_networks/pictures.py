@@ -10,7 +10,7 @@ from irlg.appendix.i_trained_networks.tables import NAMES, lattice
 from irlg.artifact.style import BLUE, GREEN, GREY, ORANGE, panels
 
 COLOURS = {"irlg": ORANGE, "uniform": "black", "lattice, no search": GREEN, "lattice": BLUE}
-NETWORKS = (BLUE, ORANGE, GREEN)
+NETWORKS = (BLUE, ORANGE, "black", GREEN)
 
 
 def over_size(summary: pd.DataFrame) -> Figure:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from irlg.appendix.i_trained_networks import memorised
 from irlg.appendix.methods import METHODS, Restorer, timed
 from irlg.appendix.methods import trials as side_by_side
 from irlg.appendix.networks import Network
@@ -24,7 +25,12 @@ from irlg.observation import Observation
 from irlg.restoration import LatticeRestoration, Restoration, restore
 
 # K, by network; of these, the ones that are tried in train mode too.
-SIZES = {LITE0: (8, 16, 24, 32, 64, 128, 256), "LeNet-5": (24, 48, 128, 512), "ResNet-18": (24, 48)}
+SIZES = {
+    LITE0: (8, 16, 24, 32, 64, 128, 256),
+    "LeNet-5": (24, 48, 128, 512),
+    memorised.NAME: (8, 24, 48, 128),
+    "ResNet-18": (24, 48),
+}
 TRAIN_SIZES = {LITE0: (24, 64), "ResNet-18": (24, 48)}
 SMALL = 48  # K up to which batches take no time
 
