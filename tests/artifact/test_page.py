@@ -4,25 +4,18 @@ import base64
 import io
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import PIL.Image
 import pytest
 from PIL.PngImagePlugin import PngInfo
 
-from irlg.appendix import workflow
 from irlg.artifact import page, verify
 from irlg.artifact.claims import Claim
 from irlg.artifact.page import whole
 from irlg.artifact.page.text import Text, linked, mathml
 from irlg.artifact.records import write_record
 from irlg.artifact.summary import Row
-from tests.conftest import ROOT
-from tests.helpers import PAPER, needs_paper
 
 README = """# irlg
 
@@ -37,31 +30,6 @@ How to read it.
 <!-- /findings -->
 """
 ABOUT = {"python": "3.11", "versions": {"irlg": "0.1"}, "system": "Linux", "device": "CPU", "threads": 2}
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-class Elements(HTMLParser):
-    """Every element of a page, with its attributes, and the text outside of code."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.all, self.open, self.prose = [], [], ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.all.append((tag, dict(attrs)))
-        if tag in ("code", "pre", "style", "math"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if self.open and self.open[-1] == tag:
-            self.open.pop()
-
-    def handle_data(self, data):
-        self.prose += data * (not self.open)
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.all if name == tag]
 
 
 def png(shade):
@@ -279,90 +247,3 @@ def test_what_verify_says_of_a_page(tmp_path):
     assert item().startswith("wrong  report.html: line 1 says “<p>two</p>")
     path.write_text("<p>one</p> jinja2 1.0")
     assert item() == f"stale  report.html: made with other versions than {versions}"
-
-
-@pytest.fixture(scope="module")
-def committed():
-    """The committed page, once read."""
-    text = (PAPER / page.NAME).read_text(encoding="utf-8")
-    return text, Elements(text)
-
-
-@needs_paper
-def test_the_committed_page_has_every_notebook(committed):
-    text, elements = committed
-    names = [path.stem for path in sorted(PAPER.glob("[A-Z]_*.json"))]
-    assert re.findall(r'<section id="(\w+)" class="part">', text) == names
-    assert re.findall(r'id="notebook-(\w+)"', text) == names
-    pictures = [file for name in names for file in json.loads((PAPER / f"{name}.json").read_text())["files"]]
-    figures = [attributes["id"] for attributes in elements.named("figure")]
-    assert figures == [file for file in pictures if file.endswith(".png")]
-    assert (PAPER / page.NAME).stat().st_size < 10e6
-
-
-@needs_paper
-def test_the_committed_page_asks_for_nothing(committed):
-    text, elements = committed
-    assert """content="default-src 'none'; img-src data:; style-src 'unsafe-inline'\"""" in text
-    forbidden = {"script", "link", "iframe", "object", "embed", "video", "audio", "source", "form", "base"}
-    assert not forbidden & {tag for tag, _ in elements.all}
-    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in elements.named("img"))
-    assert not [one for _, one in elements.all if {"srcset", "background", "poster", "ping", "onload"} & one.keys()]
-    assert not [tag for tag, one in elements.all if "src" in one and tag != "img"]
-    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
-    assert "url(" not in style and "@import" not in style
-    assert not [tag for tag, attributes in elements.all if "style" in attributes]
-
-
-@needs_paper
-def test_links_of_the_committed_page_lead_somewhere(committed):
-    _, elements = committed
-    names = [attributes["id"] for _, attributes in elements.all if "id" in attributes]
-    assert len(names) == len({*names})
-    links = {anchor["href"] for anchor in elements.named("a")}
-    assert len(links) > 50
-    assert not [link for link in links if link.startswith("#") and link[1:] not in names]
-    assert not [link for link in links if not re.match("#|https:", link) and not (PAPER / link).exists()]
-
-
-@needs_paper
-def test_the_committed_page_reads_well(committed):
-    _, elements = committed
-    assert not re.findall(r"\$|\\\w+|\*\*|\{\{|<!--", elements.prose)  # neither LaTeX nor Markdown nor a mark is left
-    levels = [int(tag[1]) for tag, _ in elements.all if re.fullmatch(r"h\d", tag)]
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(below <= above + 1 for above, below in pairwise(levels))
-    assert all(attributes["alttext"] for attributes in elements.named("math"))
-
-
-LEAK = '<h1><img src="http://leak.example/x.png" alt="x">'
-
-
-@needs_paper
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
-@pytest.mark.parametrize(
-    ("policy", "title", "asked"),
-    [
-        ("\\g<0>", "<h1>", set()),
-        ("\\g<0>", LEAK, set()),  # the policy forbids it
-        ("", LEAK, {"http://leak.example/x.png"}),
-    ],
-    ids=["as it is", "with a leak", "without a policy"],
-)
-def test_a_browser_without_a_network_asks_for_nothing(committed, tmp_path, policy, title, asked):
-    text = re.sub("<meta http-equiv[^>]*>", policy, committed[0]).replace("<h1>", title)
-    (tmp_path / "page.html").write_text(text, encoding="utf-8")
-    log = tmp_path / "net.json"
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    options += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--log-net-log={log}", "--dump-dom"]
-    command = [CHROMIUM, *options, (tmp_path / "page.html").as_uri()]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert "</html>" in result.stdout
-    started = r'"initiator":"(?!not an origin).*"url":"([^"]+)"'  # by the page; the browser has requests of its own
-    assert set(re.findall(started, log.read_text())) == asked
-
-
-@needs_paper
-def test_the_command_writes_what_is_committed(monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    assert workflow.made_report("paper") == (PAPER / page.NAME).read_text(encoding="utf-8")

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -23,6 +25,14 @@ def normed():
     """The same with BatchNorm, which in train mode fails on one image."""
     flat, first, *rest = make()
     return nn.Sequential(flat, first, nn.BatchNorm1d(32), *rest)
+
+
+def lines(audit):
+    """What the report says under each heading, in one line."""
+    text = str(audit)
+    assert max(map(len, text.splitlines())) <= 96
+    parts = re.split(r"\n  (?=[a-z])", text.partition("learns")[2].partition("\n\nThe first batch")[0])
+    return {part.split()[0]: " ".join(part.split()[1:]) for part in parts if part}
 
 
 @pytest.fixture
