@@ -120,13 +120,15 @@ def test_rivals_that_win_are_listed():
 def test_advice_is_made_of_the_rows():
     settings, rows, defended, costs = made_up()
     text = advice.advice(defended, prices.prices(defended), tables.differences(settings, rows), costs)
-    lines = text.splitlines()
+    about, nothing, *lines = text.splitlines()
+    assert about.startswith("*K = 24 unless said. A cell has 4 batches: where none is exact, the share is at most 49%")
+    assert about.endswith("FCN-3's, over 2 seeds, ± half a 95 % interval (Student's t). Data: MNIST.*") and not nothing
     assert [line.split(".")[0] for line in lines] == [str(number + 1) for number in range(len(lines))]
-    assert "withhold the last layer" in lines[0]
-    assert "one of these: noise 0.003 (2.0), noise 0.03 (3.0), " in lines[0] and "signs" not in lines[0]
-    assert "with ε up to 10; with DP-SGD σ=0.03 (ε = 0.5) FCN-3 loses 8.0 points of accuracy." in lines[0]
+    assert lines[0].endswith("The last layer withheld was not attacked here (line 8).")
+    assert "one of these: noise 0.003 (2.0 ± 0.0), noise 0.03 (3.0 ± 0.0), " in lines[0] and "signs" not in lines[0]
+    assert "with ε up to 10; with DP-SGD σ=0.03 (ε = 0.5) FCN-3 loses 8.0 ± 0.0 points of accuracy." in lines[0]
     assert "exact in 100% (FCN-3 untrained) of batches of 24; IRec is 1.00, and without looking 0.50" in lines[1]
-    assert "is noise 0.03 (FCN-3 untrained). With noise 0.03 FCN-3 loses 3.0 points" in lines[2]
+    assert "is noise 0.03 (FCN-3 untrained). With noise 0.03 FCN-3 loses 3.0 ± 0.0 points" in lines[2]
     assert "names 0.75 of the instances (IRec), and not looking 0.50" in lines[2]
     assert "is DP-SGD σ=1 (FCN-3 untrained)" in lines[3] and "ε = 0.5" in lines[3]
     assert "**Signs**: exact in 1.00 (most by llg, FCN-3 untrained), IRec 1.00; FCN-3 loses" in text
@@ -134,7 +136,7 @@ def test_advice_is_made_of_the_rows():
     assert len(lines) == 9  # at one K alone
     gains, blind = costs.assign(lost=-0.01), defended.assign(i_rec=0.5)
     hidden = advice.advice(blind, prices.prices(blind), tables.differences(settings, rows), gains)
-    assert "above not looking with noise 0.001 (-1.0)" in hidden and "FCN-3 gains 1.0 points" in hidden
+    assert "above not looking with noise 0.001 (-1.0 ± 0.0)" in hidden and "FCN-3 gains 1.0 ± 0.0 points" in hidden
     unclear = advice.advice(
         blind, prices.prices(blind), tables.differences(settings, rows), gains.assign(lost_error=0.02)
     )
@@ -186,9 +188,9 @@ def test_the_summary_names_the_least_defence_by_network(tmp_path):
     for name, frame in zip(("prices", "settings", "trials"), (prices.prices(defended), settings, rows), strict=True):
         frame.to_csv(tmp_path / f"K_{name}.csv", index=False)
     (row,) = claims.findings(tmp_path, [])
-    assert row.paper == "LnAcc 0.973 at noise 0.01 (logs)"
-    assert row.here.startswith("under 5% exact from noise 0.03, DP-SGD 1")
-    assert row.here.endswith("; IRec 0.75 to 0.75; p > 0.999 right in 2 of 2 (DP-SGD)")
+    assert row.paper == "logs of 2 defences"
+    assert row.here.startswith("K = 24: under 5% exact from noise 0.03, DP-SGD 1")
+    assert row.here.endswith("; IRec 0.75 to 0.75; DP-SGD: 2 of 2 sure right")
 
 
 def test_tables_and_claims_are_made_again_of_the_committed_rows(tmp_path):

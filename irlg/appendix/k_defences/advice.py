@@ -5,19 +5,22 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from irlg.appendix.comparison import MARK
 from irlg.appendix.k_defences.prices import HELPFUL, strength
 from irlg.appendix.k_defences.tables import LIMIT, UNDER, beaten, epsilon
 from irlg.appendix.k_defences.trials import SIZE
+from irlg.artifact.statistics import wilson
 
 PRIVATE = 10.0  # ε up to which DP-SGD is said to promise anything
 ELSEWHERE = (
     "nothing of its gradient is seen then, but somebody has to train that layer, or it stays at random as here; and"
-    " others restored labels without it (Gradient Bridge, 2024, by its own report over 80 %)"
+    " whether the other layers' gradients tell labels, as others report (Gradient Bridge, 2024), was not tried"
 )
 
 
 def advice(defended: pd.DataFrame, prices: pd.DataFrame, gaps: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """Ten lines of Markdown: what to do, what each defence hides and costs, and where a rival wins.
+    """Ten lines of Markdown: what to do, what each defence hides and costs, and where a rival wins; and before them
+    what they are made of.
 
     **Arguments:** as of `tables.defended`, `prices.prices`, `tables.differences` and `tables.costs`.
     """
@@ -35,7 +38,19 @@ def advice(defended: pd.DataFrame, prices: pd.DataFrame, gaps: pd.DataFrame, cos
         _larger(defended, costs),
         _rivals(gaps),
     ]
-    return "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, lines), 1))
+    numbered = "\n".join(f"{number}. {line}" for number, line in enumerate(filter(None, lines), 1))
+    return f"{_made_of(rows, paid)}\n\n{numbered}"
+
+
+def _made_of(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
+    sizes = sorted(set(rows.N), reverse=True)
+    most = _listed(f"{wilson(0, n)[1]:.0%} of {n}" for n in sizes)
+    return (
+        f"*K = {SIZE} unless said. A cell has {' or '.join(map(str, sizes))} batches: where none is exact, the share is"
+        f" at most {most} (95 %, Wilson). The best method is so after the fact, one that uses the server's own images"
+        f" ({MARK}) too, and none was made for sparse gradients. Accuracy is FCN-3's, over {int(paid.N.max())} seeds, ±"
+        f" half a 95 % interval (Student's t). Data: {_listed(dict.fromkeys(rows.data))}.*"
+    )
 
 
 def _name(row: pd.Series) -> str:
@@ -62,13 +77,13 @@ def _change(row: pd.Series, name: str = "lost") -> str:
     lost, error = row[name], row[f"{name}_error"]
     if abs(lost) <= error:
         return f"loses no accuracy that these seeds can show ({100 * lost:+.1f} ± {100 * error:.1f} points)"
-    return f"{'gains' if lost < 0 else 'loses'} {abs(100 * lost):.1f} points of accuracy"
+    return f"{'gains' if lost < 0 else 'loses'} {abs(100 * lost):.1f} ± {100 * error:.1f} points of accuracy"
 
 
 def _costing(names: Iterable[str], paid: pd.DataFrame) -> str:
     """Defences from the cheapest to the dearest, with what FCN-3 loses by each."""
-    lost = paid.lost[[*names]].sort_values(kind="stable")
-    return _listed(f"{name} ({100 * points:.1f})" for name, points in lost.items())
+    cheapest = paid.loc[[*names]].sort_values("lost", kind="stable")
+    return _listed(f"{r.Index} ({100 * r.lost:.1f} ± {100 * r.lost_error:.1f})" for r in cheapest.itertuples())
 
 
 def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
@@ -79,8 +94,8 @@ def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
     most = groups.get_group(worst.gain.idxmin())
     least, greatest = most.loc[most.gain.idxmin()], most.loc[most.gain.idxmax()]
     text = (
-        "**What to do**: withhold the last layer where that can be, which was not attacked here (line 8). Of what was,"
-        f" nothing hides the labels on every network: the most is hidden by {worst.gain.idxmin()}, where the best"
+        "**What to do**: of what was attacked here nothing hides the labels on every network. The most is hidden by"
+        f" {worst.gain.idxmin()}, where the best"
         f" method's IRec is between {least.gain:+.2f} ({_name(least)}) and {greatest.gain:+.2f} ({_name(greatest)})"
         " above not looking"
     )
@@ -100,7 +115,7 @@ def _conclusion(rows: pd.DataFrame, paid: pd.DataFrame) -> str:
             f" {len(bounded)} with ε up to {PRIVATE:g}; with {cheapest.name} (ε = {epsilon(cheapest.epsilon)}) FCN-3"
             f" {_change(cheapest)}. Larger K, at which it costs less at the same ε, was not tried"
         )
-    return text + "."
+    return f"{text}. The last layer withheld was not attacked here (line 8)."
 
 
 def _priced(prices: pd.DataFrame, kind: str, title: str) -> str:

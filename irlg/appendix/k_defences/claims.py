@@ -149,10 +149,12 @@ def sure(rows: pd.DataFrame, text: str) -> Claim:
     wrong = ours[(ours.probability > SURE) & ~ours.exact]
     where = ", ".join(f"{name} {len(part)}" for name, part in wrong.groupby("defence", sort=False))
     verdict = "fails" if right < n else "too few" if n < ENOUGH_SURE else "holds"
+    cells = ours[ours.probability > SURE].setting.nunique(), ours.setting.nunique()
+    told = f" (wrong: {where}; sure answers in {cells[0]} of {cells[1]} settings)" if where else ""
     return Claim(
         claim=f"{text}: batches answered at p > {SURE:g} are exact, all of them aimed at",
         paper="n/a",
-        ours=f"{right:,} of {n:,}" + (f" (wrong: {where})" if where else ""),
+        ours=f"{right:,} of {n:,}{told}",
         n=n,
         interval=interval(ours, tables.BATCH),
         data=_data(rows),
@@ -212,7 +214,7 @@ def _needless(priced: pd.DataFrame) -> str:
     """Networks on which so few are exact without a defence."""
     rows = priced[priced.strength.eq(0)]
     names = dict.fromkeys(f"{r.network}, {r.training}" for r in rows.itertuples())
-    return f" ({'; '.join(names)}: without)" if names else ""
+    return f" ({'; '.join(names)}: none)" if names else ""
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
@@ -222,10 +224,9 @@ def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:
     priced = priced[priced.K.eq(SIZE) & ~priced.training.str.endswith(tables.UNDER)]
     rows = priced[priced.strength.gt(0)]
     parts = [_from(kind, group) for kind, group in priced.groupby("kind", sort=False) if group.strength.gt(0).any()]
-    name = next(iter(PAPER_DEFENCES))
-    here = f"under {LIMIT:.0%} exact from {', '.join(parts)}{_needless(priced)}" if parts else ""
+    here = f"K = {SIZE}: under {LIMIT:.0%} exact from {', '.join(parts)}{_needless(priced)}" if parts else ""
     recall = f"; IRec {rows.i_rec.min():.2f} to {rows.i_rec.max():.2f}" if parts else ""
     told = tables.full(*(pd.read_csv(folder / f"{table}.csv") for table in BOTH))
     n, right = certain(told[told.kind.eq("DP-SGD") & told.method.eq(LATTICE)].assign(exact=lambda r: r.exact.eq(1)))
-    belief = f"; p > {SURE:g} right in {right:,} of {n:,} (DP-SGD)" if n else ""
-    return [Row(f"LnAcc {PAPER_DEFENCES[name]:.3f} at {name} (logs)", here + recall + belief, claims)]
+    belief = f"; DP-SGD: {right:,} of {n:,} sure right" if n else ""
+    return [Row(f"logs of {len(PAPER_DEFENCES)} defences", here + recall + belief, claims)]
