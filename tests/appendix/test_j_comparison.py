@@ -40,7 +40,7 @@ def made(make, server, size=24, seed=0):
 
 def test_settings_have_names_of_their_own_and_a_threat_model():
     assert len({setting.name for setting in ALL}) == len(ALL) > 45
-    assert {setting.group for setting in ALL} == {"untrained", "trained", "batch", "client"}
+    assert {setting.group for setting in ALL} == {"untrained", "trained", "batches", "clients"}
     assert all("K" in setting.knows for setting in ALL)
     assert any(setting.network == "ResNet-18, 40 steps" for setting in settings.settings(40))
 
@@ -87,7 +87,7 @@ def test_updates_know_the_network_after_them_and_count_every_step(server):
 
 def test_a_lossy_client_is_known_to_those_that_can(server):
     for setting in ALL:
-        if setting.group == "client" and "update" not in setting.what:
+        if setting.group == "clients" and "update" not in setting.what:
             case = setting.make(server, setting.size, np.random.default_rng(0))
             told = case.observation
             assert torch.equal(told.grad_weight, case.plain.grad_weight) and int(case.counts.sum()) == setting.size

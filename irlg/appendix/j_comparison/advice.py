@@ -4,8 +4,10 @@ import pandas as pd
 
 from irlg.appendix.comparison import MARK
 from irlg.appendix.j_comparison import tables
-from irlg.appendix.j_comparison.tables import LATTICE, METRICS, NOBODY, standing
+from irlg.appendix.j_comparison.tables import LATTICE, METRICS, NEXT_TO_NONE, NOBODY, standing
 from irlg.appendix.scores import SURE
+
+FEW = 64  # instances: more are many
 
 
 def advice(
@@ -16,22 +18,25 @@ def advice(
     **Arguments:** `table` of `tables.summary`, `apart` of `differences`, `sure` of `sureness`, `times` of `seconds`.
     """
     everything = sure[sure.group == "all"].iloc[0]
-    fair = tables.alike(settings, apart)
+    fair, answered = tables.alike(settings, apart), tables.alike(settings, table)
+    always, hardly = tables.ends(answered, False)
     lines = [
         f"**Without images of your own use the lattice.** {_mean(table, LATTICE)} In {_of(fair, False)} settings no"
         f" method with the same knowledge beats it by more than the interval of {apart.N.max()} batches. (Settings with"
-        " a loss that it alone is told of are left out.)",
+        " a loss that it alone is told of are left out. Of the others the lattice and the best of these methods are"
+        f" both always exact in {always}, and both hardly ever, in up to {NEXT_TO_NONE:.0%} of batches, in {hardly}.)",
         f"**Believe it where it says p > {SURE:g}:** right in {everything.right:,} of {everything.sure:,} such answers,"
         f" of {everything.N:,} in all. No other method says when it is right.",
-        f"**Where a rival wins:** {_winners(tables.behind(apart, False), table)}.",
+        f"**Where a rival with the same knowledge wins:** {_winners(tables.behind(apart, False), table)}.",
         f"**With images of the server's own ({MARK}),** {_winners(tables.behind(apart, True), table)}.",
-        _existence(table),
-        f"**Algorithm 1:** {_mean(table, 'irlg')} Its class-wise embeddings need rows of ∇W that one class dominates:"
-        f" {_worst(settings, table, 'irlg')}.",
+        _existence(answered),
+        f"**Algorithm 1:** {_mean(table, 'irlg')} Its class-wise embeddings need rows of ∇W that one class dominates."
+        f" {_groups(settings, table, 'irlg')}.",
         f"**A guess that looks at ∇b alone** (`uniform`) is above Algorithm 1 in {_above(table, 'uniform', 'irlg')}"
         " settings by IRec. It takes Σ_k p_kj for K/C, which holds for an untrained network.",
-        f"**One label at a time** (`llg`, `ebi`) fails with many instances. {_mean(table, 'llg')} It takes the negative"
-        " part of the gradient for all that labels gave, and where others give a class much softmax none is left.",
+        f"**One label at a time** fails with many instances: {_by_size(settings, table, ('llg', 'ebi'))}. They take the"
+        " negative part of the gradient for all that labels gave, and where others give a class much softmax none is"
+        f" left. `llbg`, which takes as much for each label, does not: {_by_size(settings, table, ('llbg',))}.",
         _flattered(table),
         _slow(times),
     ]
@@ -78,14 +83,31 @@ def _existence(table: pd.DataFrame) -> str:
     means = ", ".join(f"{method} {value:.3f}" for method, value in rows.mean().items())
     return (
         f"**If only presence is asked for,** mean LeAcc is {means}, over the {len(rows)} settings that all four answer"
-        " in. The first two need embeddings that are not negative, `rlg` K < min(m, C)."
+        " in, but those of a loss that the lattice alone is told of. The first two need embeddings that are not"
+        " negative, `rlg` K < min(m, C)."
     )
 
 
-def _worst(settings: pd.DataFrame, table: pd.DataFrame, method: str) -> str:
+def _groups(settings: pd.DataFrame, table: pd.DataFrame, method: str) -> str:
     rows = table[table.method == method].merge(settings[["setting", "group"]])
     groups = rows.groupby("group", sort=False).i_rec.mean()
-    return ", ".join(f"IRec {value:.3f} ({name})" for name, value in groups.items())
+    return "IRec by group of settings: " + ", ".join(f"{name} {value:.3f}" for name, value in groups.items())
+
+
+def _by_size(settings: pd.DataFrame, table: pd.DataFrame, methods: tuple[str, ...]) -> str:
+    """Mean exact batches and IRec up to `FEW` instances, and above."""
+    rows = table[table.exact.notna()].merge(settings[["setting", "K"]])
+    few = rows.K.le(FEW)
+    parts = {f"up to K = {FEW}": rows[few], "above": rows[~few]}
+    return "; ".join(
+        f"`{method}` "
+        + ", ".join(
+            f"exact {ours.exact.mean():.2f} and IRec {ours.i_rec.mean():.2f} {where}"
+            for where, part in parts.items()
+            if len(ours := part[part.method == method])
+        )
+        for method in methods
+    )
 
 
 def _above(table: pd.DataFrame, one: str, other: str) -> str:

@@ -171,10 +171,10 @@ def _learnt(resnet: str) -> Iterator[Setting]:
 def _batches(resnet: str) -> Iterator[Setting]:
     for network in (f"LeNet-5, {UNTRAINED}", "LeNet-5, 3 epochs"):
         for alpha in ALPHAS:
-            yield from _some("batch", network, (128,), partial(dirichlet, alpha), f"Dirichlet {alpha:g}")
-        yield from _some("batch", network, (96,), singletons, "one class and singletons")
+            yield from _some("batches", network, (128,), partial(dirichlet, alpha), f"Dirichlet {alpha:g}")
+        yield from _some("batches", network, (96,), singletons, "one class and singletons")
     for network in (resnet, f"{LITE0}, published weights"):
-        yield from _some("batch", network, (24,), train_mode, "train mode")
+        yield from _some("batches", network, (24,), train_mode, "train mode")
 
 
 def _clients() -> Iterator[Setting]:
@@ -184,11 +184,11 @@ def _clients() -> Iterator[Setting]:
         f"class weights {losses.LEAST:g} to {losses.MOST:g}": losses.weights,
         "mixup": losses.mixup,
     }.items():
-        yield Setting("client", client, 24, what, f"{GRADIENT}, {LOSS}", partial(loss, make))
+        yield Setting("clients", client, 24, what, f"{GRADIENT}, {LOSS}", partial(loss, make))
     for count, each in ((2, 12), (10, 4)):
         make_sum = partial(loss, losses.aggregated, sizes=(each,) * count)
-        yield Setting("client", client, count * each, f"{count} clients", f"sum of gradients, {GRADIENT}", make_sum)
+        yield Setting("clients", client, count * each, f"{count} clients", f"sum of gradients, {GRADIENT}", make_sum)
     for steps, size in ((1, 24), (5, 120), (10, 240)):
         what = f"update of {steps} step{'s' * (steps > 1)}"
-        yield Setting("client", client, size, what, MODELS, partial(local_steps, steps))
-    yield Setting("client", client, 96, f"update of {EPOCHS} epochs", f"{MODELS}, epochs", local_epochs)
+        yield Setting("clients", client, size, what, MODELS, partial(local_steps, steps))
+    yield Setting("clients", client, 96, f"update of {EPOCHS} epochs", f"{MODELS}, epochs", local_epochs)

@@ -120,7 +120,14 @@ def _named(r: dict[str, Any], kind: str) -> str:
 
 def settings_view(settings: pd.DataFrame) -> str:
     """What the settings are, and what the server is told in each, as Markdown."""
-    names = {"setting": "setting", "C": "C", "m": "m", "accuracy": "accuracy", "knows": "the server knows"}
+    names = {
+        "setting": "setting",
+        "group": "group",
+        "C": "C",
+        "m": "m",
+        "accuracy": "accuracy",
+        "knows": "the server knows",
+    }
     shown = settings.assign(accuracy=settings.accuracy.map("{:.2f}".format)).astype({"C": str, "m": str})
     shown["own images"] = settings.auxiliary.astype(str)
     shown["data"] = settings.data
@@ -182,7 +189,8 @@ def seconds_view(table: pd.DataFrame) -> str:
 
 
 def alike(settings: pd.DataFrame, apart: pd.DataFrame) -> pd.DataFrame:
-    """Those of `differences` in settings in which the lattice is told no more than its rivals: not of a loss."""
+    """Those of `differences`, or of `summary`, in settings in which the lattice is told no more than its rivals: not of
+    a loss."""
     told_more = settings[settings.knows.str.contains(LOSS, regex=False)].setting
     return apart[~apart.setting.isin(told_more)]
 
