@@ -24,10 +24,11 @@ REASONS = {
     " attacks have come. On MNIST the protocol has run in full, and the difference is not explained.",
     "E": "That is rounding: the worse the condition of the equations, the fewer digits of a solution are left.",
     "F": "On an untrained network the bias gradient alone gives such counts away.",
-    "G": "Above C/2 instances, a confident network's gradients tell presence and little of how often: confident"
-    " instances leave next to nothing of a gradient. There the constant guess is hard to beat.",
-    "H": "Signs alone, and few large entries, tell who is there and hardly how often; what they leave out is no noise,"
-    " as the estimator takes it.",
+    "G": "The longer a network has learnt, and the more instances there are of a class, the less a gradient tells of"
+    " how often: those that have been learnt leave next to nothing of it. After 12 epochs, with several instances of"
+    " every class, the constant guess is nearer.",
+    "H": "What signs alone, and few large entries, leave out is no noise, as the estimator takes it. Simpler methods"
+    " read more there: notebook K has those that do.",
     "I": "K = 48 is near C/2 of LeNet-5, where equations are hardly more than unknowns, and weak instances are hidden"
     " by the errors of others. Seconds are those of the run, with whatever ran beside it.",
     "J": "The published figures are of one initialisation each. Of untrained networks several were tried here, of"

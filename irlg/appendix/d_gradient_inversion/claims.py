@@ -214,5 +214,6 @@ def _in_full(folder: Path) -> str:
         return ""
     own = pd.read_csv(folder / "D_in_full.csv").set_index("labels")
     psnr, taken = own.psnr.map("{:.2f}".format), own.iterations.map("{:,}".format)
-    of_each = ", ".join(f"{psnr[name]} at {taken[name]}" for name in ("restored", "joint-shared"))
-    return f", further on with one batch: {of_each}"
+    names = {"restored": "restored", "joint-shared": "soft"}
+    of_each = ", ".join(f"{said} {psnr[name]} at {taken[name]}" for name, said in names.items())
+    return f", one batch: {of_each}"
