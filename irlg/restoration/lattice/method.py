@@ -22,7 +22,8 @@ from irlg.restoration.method import Method
 
 SURE = 0.999  # probability from which on instances are not looked for one by one
 SUSPICIOUS = 1.5  # misfit from which on they are looked for all the same; right counts have 1, and 2.8 in one of twenty
-LEARNT = 3.0  # times 1/C, the mean softmax of a class on its own from which on label smoothing may hide another
+LEARNT = 3.0  # times 1/C, the mean softmax of a class on its own from which on an instance may leave no trace
+HIDING = 1e-4  # standard deviation of y, in instances, that hides what one of which the network is sure leaves
 LONGEST = 1e9  # seconds: as good as for ever
 
 
@@ -40,7 +41,9 @@ def _of_size(
     # Where the residual rejects the model, its own probability is not worth much.
     trust = best.trust / (best.misfit if best.misfit > passes.REJECTED else 1.0)
     rows = best.rows(torch.arange(observation.num_classes, device=device))
-    if proofs.why == SUPPOSED or (observation.label_smoothing and _has_learnt(best.P[rows], candidates[0])):
+    hiding = bool(observation.label_smoothing) or float(given.y_variance.max()) > HIDING**2
+    learnt = _has_learnt(best.P[rows], candidates[0])
+    if proofs.why == SUPPOSED or (hiding and learnt):
         trust *= passes.BORNE_OUT
     return LatticeRestoration(
         counts=candidates[0],
@@ -72,7 +75,8 @@ def _of_size(
 def _has_learnt(P: Tensor, counts: Tensor) -> bool:
     """Whether the network knows some class that is there (mean softmax P (C, C) by class).
 
-    One that gives a class as much as label smoothing takes leaves nothing of it in ∇b.
+    One that gives a class as much as label smoothing takes leaves nothing of it in ∇b, nor does one that is sure of an
+    instance leave what noise, or a coarse number, does not hide.
     """
     return bool((len(P) * P.diagonal()[counts > 0] > LEARNT).any())
 
@@ -100,11 +104,23 @@ class _Search:
             return _of_size(rest, proofs.without(counted, rest.size), [rest.size], [1.0])
 
         found = one_by_one(observation, restored, of_rest, self.deadline)
+        kept = _doubted(restored) if suspicious else restored
         if found is None or bool((found.counts(len(restored.counts)) < restored.lower_bounds).any()):
-            return restored
+            return kept
         better = _with(restored, found)
-        surer = found.rest is None or better.log_probability > restored.log_probability
-        return better if surer else restored
+        surer = found.rest is None or better.log_probability > kept.log_probability
+        return better if surer else kept
+
+
+def _doubted(restored: LatticeRestoration) -> LatticeRestoration:
+    """The restoration of a network that has learnt, where the fit is not good and no instance bears it out."""
+    if not _has_learnt(restored.probabilities, restored.counts):
+        return restored
+    return replace(
+        restored,
+        log_probability=min(restored.log_probability, math.log(passes.BORNE_OUT)),
+        class_probabilities=restored.class_probabilities.clamp(max=passes.BORNE_OUT),
+    )
 
 
 def _with(restored: LatticeRestoration, found: Found) -> LatticeRestoration:
