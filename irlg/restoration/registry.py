@@ -70,9 +70,9 @@ def restore(
     stops, from the call on. Instances found by then are counted, and the lattice restores the rest.
     `largest_batch`: the largest K that is tried where the observation does not say it.
 
-    The probability is one if the loss and its settings are as told. Of up to ten classes that the network has learnt
-    it is at most 0.98, but where every instance is found; it is no certificate where a head is so sure that an instance
-    leaves no gradient.
+    The probability is one if the loss and its settings are as told. Where the network has learnt it is at most 0.98,
+    unless every instance is found, of up to ten classes, and where noise, coarse numbers or a misfit above 1.5 leave
+    room for an instance that is not seen. In a clean gradient one that a head is nearly sure of may be missed even so.
 
     Everything is computed in float64. **Raises:** `ValueError` for several observations at once, for an
     unknown method or `nonnegative`, for options of `"lattice"` with another, for an unknown K with
