@@ -99,7 +99,7 @@ def _sure(settings: pd.DataFrame, trials: pd.DataFrame, data: str) -> Claim:
     counted = tables.sureness(settings, trials).iloc[-1]
     verdict = "fails" if counted.right < counted.sure else "holds" if counted.sure >= ENOUGH else "too few"
     return Claim(
-        claim=f"All settings but those of several epochs: batches that the lattice answers at p > {SURE:g} are exact",
+        claim=f"All settings: batches that the lattice answers at p > {SURE:g} are exact",
         paper="n/a",
         ours=f"{counted.right:,} of {counted.sure:,}, of {counted.N:,} batches",
         n=int(counted.sure),
