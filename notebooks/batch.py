@@ -63,8 +63,9 @@ def run(name: str, profile: str, common: dict[str, str]) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line of progress at once."""
-    print(time.strftime("%H:%M:%S"), line, flush=True)
+    """Print a line of progress at once, in one piece: another notebook's may come at the same moment."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stdout.flush()
 
 
 def _in_python(source: Path, copy: Path) -> None:
