@@ -214,7 +214,7 @@ def _needless(priced: pd.DataFrame) -> str:
     """Networks on which so few are exact without a defence."""
     rows = priced[priced.strength.eq(0)]
     names = dict.fromkeys(f"{r.network}, {r.training}" for r in rows.itertuples())
-    return f" ({'; '.join(names)}: none)" if names else ""
+    return f" ({'; '.join(names)}: 0)" if names else ""
 
 
 def findings(folder: Path, claims: Sequence[Claim]) -> list[Row]:

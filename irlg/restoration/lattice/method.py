@@ -41,9 +41,9 @@ def _of_size(
     # Where the residual rejects the model, its own probability is not worth much.
     trust = best.trust / (best.misfit if best.misfit > passes.REJECTED else 1.0)
     rows = best.rows(torch.arange(observation.num_classes, device=device))
-    hiding = bool(observation.label_smoothing) or float(given.y_variance.max()) > HIDING**2
-    learnt = _has_learnt(best.P[rows], candidates[0])
-    if proofs.why == SUPPOSED or (hiding and learnt):
+    noisy, suspicious = float(given.y_variance.max()) > HIDING**2, best.misfit > SUSPICIOUS
+    hiding = (observation.label_smoothing or noisy or suspicious) and _has_learnt(best.P[rows], candidates[0])
+    if proofs.why == SUPPOSED or hiding:
         trust *= passes.BORNE_OUT
     return LatticeRestoration(
         counts=candidates[0],
@@ -104,23 +104,11 @@ class _Search:
             return _of_size(rest, proofs.without(counted, rest.size), [rest.size], [1.0])
 
         found = one_by_one(observation, restored, of_rest, self.deadline)
-        kept = _doubted(restored) if suspicious else restored
         if found is None or bool((found.counts(len(restored.counts)) < restored.lower_bounds).any()):
-            return kept
+            return restored
         better = _with(restored, found)
-        surer = found.rest is None or better.log_probability > kept.log_probability
-        return better if surer else kept
-
-
-def _doubted(restored: LatticeRestoration) -> LatticeRestoration:
-    """The restoration of a network that has learnt, where the fit is not good and no instance bears it out."""
-    if not _has_learnt(restored.probabilities, restored.counts):
-        return restored
-    return replace(
-        restored,
-        log_probability=min(restored.log_probability, math.log(passes.BORNE_OUT)),
-        class_probabilities=restored.class_probabilities.clamp(max=passes.BORNE_OUT),
-    )
+        surer = found.rest is None or better.log_probability > restored.log_probability
+        return better if surer else restored
 
 
 def _with(restored: LatticeRestoration, found: Found) -> LatticeRestoration:
